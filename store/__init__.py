@@ -1,0 +1,1 @@
+"""Keeping jobs: the store is the truth, everything else is a buffer."""

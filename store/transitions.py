@@ -1,0 +1,211 @@
+"""The life of a job as pure functions: each takes a job and gives the next one.
+
+The stores call these for every change that is rare enough to read the job
+first. The two that happen for each job, claim and completion, may be written
+as one conditional statement instead; the contract suite holds them to
+:func:`claimed` and :func:`ended`.
+"""
+
+from datetime import datetime, timedelta
+
+import msgspec
+from msgspec.structs import replace
+
+from store.errors import StaleAttempt
+from store.job import (
+    Attempt,
+    AttemptStatus,
+    Job,
+    JobError,
+    JobStatus,
+    NewJob,
+    Progress,
+    check_transition,
+)
+
+
+class Completed(msgspec.Struct, frozen=True):
+    """The handler returned ``result``."""
+
+    result: msgspec.Raw
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """The attempt failed and counts against ``max_attempts``."""
+
+    error: JobError
+    #: Seconds until the next attempt, if there is one.
+    retry_in: float = 0.0
+    #: Retrying cannot mend it: the job is failed whatever attempts are left.
+    final: bool = False
+    #: ``FAILED``, ``TIMED_OUT`` or ``CRASHED``.
+    how: AttemptStatus = AttemptStatus.FAILED
+
+
+class Cancelled(msgspec.Struct, frozen=True):
+    """The handler ended because the job was being cancelled."""
+
+    error: JobError | None = None
+    #: What the handler returned on its way out, if anything.
+    result: msgspec.Raw | None = None
+
+
+class Interrupted(msgspec.Struct, frozen=True):
+    """A shutdown ended the attempt; the job goes back to pending and loses nothing."""
+
+
+#: How an attempt can end.
+Outcome = Completed | Failed | Cancelled | Interrupted
+
+
+class Change(msgspec.Struct, frozen=True):
+    """What ending an attempt makes of a job."""
+
+    job: Job
+    #: The record of the attempt to keep beside the job; a completed attempt is told by the job itself.
+    attempt: Attempt | None
+
+
+def created(new: NewJob, job_id: str, now: datetime) -> Job:
+    """The job that a submission becomes."""
+    return Job(
+        id=job_id,
+        type=new.type,
+        queue=new.queue,
+        status=JobStatus.PENDING,
+        priority=new.priority,
+        payload=new.payload,
+        result=None,
+        error=None,
+        progress=Progress(),
+        attempt=0,
+        interruptions=0,
+        cancel_requested=False,
+        max_attempts=new.max_attempts,
+        timeout=new.timeout,
+        tags=new.tags,
+        created_at=now,
+        run_at=new.run_at or now,
+        started_at=None,
+        finished_at=None,
+        backoff=new.backoff,
+        failures=0,
+        suspect=False,
+        alone=False,
+        solo_crashes=0,
+    )
+
+
+def claimed(job: Job, now: datetime, *, alone: bool = False) -> Job:
+    """The job once a worker has it: a new attempt, counted before the handler runs."""
+    check_transition(job.status, JobStatus.PROCESSING, "claimed")
+    return replace(
+        job,
+        status=JobStatus.PROCESSING,
+        attempt=job.attempt + 1,
+        started_at=now,
+        progress=Progress(),
+        alone=alone,
+    )
+
+
+def check_attempt(job: Job, attempt: int) -> None:
+    """Fencing: raise :class:`StaleAttempt` unless ``attempt`` is the one that runs now."""
+    if job.status is not JobStatus.PROCESSING or job.attempt != attempt:
+        raise StaleAttempt(
+            f"attempt {attempt} of job {job.id} is over: the job is {job.status} at attempt {job.attempt}"
+        )
+
+
+def ended(job: Job, outcome: Outcome, now: datetime) -> Change:
+    """The processing ``job`` once its attempt ended with ``outcome``."""
+    job = replace(job, suspect=False, alone=False)
+    match outcome:
+        case Completed(result):
+            progress = Progress(1.0, job.progress.message)
+            done = _final(job, JobStatus.COMPLETED, now)
+            return Change(replace(done, result=result, error=None, progress=progress), None)
+        case Cancelled(error, result):
+            done = replace(_final(job, JobStatus.CANCELLED, now), error=error, result=result)
+            return _change(done, AttemptStatus.CANCELLED, error, now)
+        case Interrupted():
+            after = _final(job, JobStatus.CANCELLED, now) if job.cancel_requested else _pending(job, job.run_at)
+            after = replace(after, interruptions=job.interruptions + 1)
+            return _change(after, AttemptStatus.INTERRUPTED, None, now)
+        case Failed():
+            return _failed(job, outcome, now)
+
+
+def _failed(job: Job, outcome: Failed, now: datetime) -> Change:
+    job = replace(job, failures=job.failures + 1, error=outcome.error)
+    if job.cancel_requested:
+        after = _final(job, JobStatus.CANCELLED, now)
+    elif outcome.final or job.failures >= job.max_attempts:
+        after = _final(job, JobStatus.FAILED, now)
+    else:
+        after = _pending(job, now + timedelta(seconds=outcome.retry_in))
+    return _change(after, outcome.how, outcome.error, now)
+
+
+def crashed(job: Job, now: datetime, *, solo_limit: int, suspect: bool) -> Change:
+    """The processing ``job`` after the process that ran it, or its lease, died.
+
+    ``suspect``: run it with nothing beside it next time. ``solo_limit``: how often
+    it may take the service down while it has it to itself before it is failed.
+    """
+    solo_crashes = job.solo_crashes + job.alone
+    guilty = solo_crashes >= solo_limit
+    if guilty:
+        message = f"the service died {solo_crashes} times while this job ran alone in it; it is not run again"
+    elif job.alone:
+        message = f"the service died while attempt {job.attempt} ran alone in it"
+    else:
+        message = f"the service died while attempt {job.attempt} ran"
+    outcome = Failed(JobError("Crashed", message), final=guilty, how=AttemptStatus.CRASHED)
+    change = ended(replace(job, solo_crashes=solo_crashes), outcome, now)
+    again = change.job.status is JobStatus.PENDING
+    return Change(replace(change.job, suspect=suspect and again), change.attempt)
+
+
+def cancelled(job: Job, now: datetime) -> Job:
+    """The job once somebody asked to cancel it: at once if it waits, else a request to its handler."""
+    check_transition(job.status, JobStatus.CANCELLED, "cancelled")
+    if job.status is JobStatus.PROCESSING:
+        return replace(job, cancel_requested=True)
+    return replace(_final(job, JobStatus.CANCELLED, now), suspect=False, cancel_requested=True)
+
+
+def retried(job: Job, now: datetime) -> Job:
+    """The failed or cancelled job with a fresh budget of attempts; ``attempt`` goes on rising."""
+    if not job.status.is_final:
+        check_transition(job.status, job.status, "retried")
+    check_transition(job.status, JobStatus.PENDING, "retried")
+    return replace(_pending(job, now), failures=0, solo_crashes=0, result=None)
+
+
+def check_deletable(job: Job) -> None:
+    """Raise :class:`IllegalTransition` unless the job is final."""
+    if not job.status.is_final:
+        check_transition(job.status, job.status, "deleted; cancel it first")
+
+
+def _pending(job: Job, run_at: datetime) -> Job:
+    check_transition(job.status, JobStatus.PENDING, "put back")
+    return replace(
+        job,
+        status=JobStatus.PENDING,
+        run_at=run_at,
+        finished_at=None,
+        cancel_requested=False,
+        progress=Progress(),
+    )
+
+
+def _final(job: Job, status: JobStatus, now: datetime) -> Job:
+    check_transition(job.status, status, str(status))
+    return replace(job, status=status, finished_at=now)
+
+
+def _change(job: Job, status: AttemptStatus, error: JobError | None, now: datetime) -> Change:
+    assert job.started_at is not None
+    return Change(job, Attempt(job.attempt, status, job.started_at, now, error))
