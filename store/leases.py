@@ -58,6 +58,14 @@ class LeaseBook:
             if self._held.get(job_id, ("", 0.0))[0] == owner:
                 del self._held[job_id]
 
+    def copy(self) -> dict[str, tuple[str, float]]:
+        """What ``restore`` takes."""
+        return self._held.copy()
+
+    def restore(self, held: dict[str, tuple[str, float]]) -> None:
+        """Put everything back as it was when ``copy`` was called."""
+        self._held = held
+
     def expired(self) -> list[str]:
         """The ids whose lease has run out."""
         now = self._monotonic()

@@ -230,7 +230,7 @@ class JobStore(Protocol):
         ...
 
     def resume_queue(self, queue: str) -> None:
-        """End a pause."""
+        """End a pause. Suspects of this queue become ordinary jobs."""
         ...
 
     def count_jobs(self) -> Mapping[JobStatus, int]:

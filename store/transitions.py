@@ -109,12 +109,16 @@ def claimed(job: Job, now: datetime, *, alone: bool = False) -> Job:
     )
 
 
-def check_attempt(job: Job, attempt: int) -> None:
-    """Fencing: raise :class:`StaleAttempt` unless ``attempt`` is the one that runs now."""
-    if job.status is not JobStatus.PROCESSING or job.attempt != attempt:
-        raise StaleAttempt(
-            f"attempt {attempt} of job {job.id} is over: the job is {job.status} at attempt {job.attempt}"
-        )
+def is_current(job: Job, attempt: int) -> bool:
+    """Fencing: whether ``attempt`` is the one that runs now and may write."""
+    return job.status is JobStatus.PROCESSING and job.attempt == attempt
+
+
+def stale(job: Job | None, attempt: int) -> StaleAttempt:
+    """The error for an attempt that may not write any more; ``job`` is None when it is gone."""
+    if job is None:
+        return StaleAttempt(f"attempt {attempt} is over: the job is gone")
+    return StaleAttempt(f"attempt {attempt} of job {job.id} is over: the job is {job.status} at attempt {job.attempt}")
 
 
 def ended(job: Job, outcome: Outcome, now: datetime) -> Change:

@@ -1,0 +1,93 @@
+"""What one or two statements do, given a session: the words in which the store's operations are written."""
+
+from collections.abc import Sequence
+
+from store import transitions
+from store.errors import IdempotencyConflict, JobNotFound, StaleAttempt
+from store.job import Job, JobStatus, LogLine, NewJob
+from store.protocol import Created, DueJob, Note
+from store.sqlite.rows import job_from_row, line_row
+from store.sqlite.session import Session
+from store.sqlite.writer import Transaction
+from store.tally import Tally
+
+
+def count(session: Session) -> Tally:
+    """Count every job; the indexes cover it."""
+    by_status = {JobStatus(status): count for status, count in session.rows("count_by_status")}
+    by_queue = {(queue, JobStatus.PENDING): count for queue, count in session.rows("count_pending_by_queue")}
+    for queue, count in session.rows("count_processing_by_queue"):
+        by_queue[queue, JobStatus.PROCESSING] = count
+    return Tally(by_status, by_queue)
+
+
+def find(source: Session, job_id: str) -> tuple[Job, int]:
+    """The job and its number. Raises JobNotFound."""
+    row = source.row("get_job", (job_id,))
+    if row is None:
+        raise JobNotFound(job_id)
+    return job_from_row(row), row[-1]
+
+
+def replay(transaction: Transaction, new: NewJob, job_id: str, fingerprint: bytes | None) -> Created:
+    """The answer to a submission whose key is known. Raises IdempotencyConflict."""
+    if fingerprint != new.fingerprint:
+        raise IdempotencyConflict
+    return Created(find(transaction, job_id)[0], replayed=True)
+
+
+def is_pending(transaction: Transaction, job_id: str) -> bool:
+    """Whether the job exists and is pending."""
+    return bool(transaction.value("is_pending", (job_id,)))
+
+
+def free_due_jobs(transaction: Transaction, queue: str, priority: int, now: int, limit: int) -> list[DueJob]:
+    """Up to ``limit`` due jobs of one priority that nobody holds, the longest due first."""
+    jobs: list[DueJob] = []
+    rows = transaction.rows("due_jobs", (queue, priority, now, limit + len(transaction.leases)))
+    for job_id, _ in rows:
+        if len(jobs) < limit and transaction.leases.is_free(job_id):
+            jobs.append(DueJob(job_id, priority))
+    return jobs
+
+
+def oldest_wait(reader: Session, queue: str, now: int) -> float | None:
+    """Seconds since the earliest ``run_at`` of the queue that has passed."""
+    priorities = reader.rows("priorities", (queue,))
+    earliest = [reader.value("longest_due", (queue, priority)) for (priority,) in priorities]
+    due = [run_at for run_at in earliest if run_at <= now]
+    return (now - min(due)) / 1e6 if due else None
+
+
+def stale(transaction: Transaction, note: Note) -> StaleAttempt:
+    """The error that tells why the attempt may not write any more."""
+    row = transaction.row("get_job", (note.job_id,))
+    return transitions.stale(None if row is None else job_from_row(row), note.attempt)
+
+
+def insert_lines(transaction: Transaction, lines: Sequence[LogLine], number: int) -> None:
+    """Add log lines to the job with this number."""
+    if lines:
+        transaction.run_many("insert_log_line", [line_row(line, number) for line in lines])
+
+
+def end_solitude(transaction: Transaction, job_id: str, attempt: int) -> None:
+    """See :meth:`store.protocol.JobStore.end_solitude`."""
+    transaction.run("end_solitude", (job_id, attempt))
+
+
+def record_notes(transaction: Transaction, notes: Sequence[Note]) -> None:
+    """See :meth:`store.protocol.JobStore.record_notes`."""
+    for note in notes:
+        for (number,) in transaction.rows("find_attempt", (note.job_id, note.attempt)):
+            insert_lines(transaction, note.lines, number)
+            if note.progress is not None:
+                values = (note.progress.fraction, note.progress.message, number)
+                transaction.run("record_progress", values)
+
+
+def delete(transaction: Transaction, numbers: list[int]) -> None:
+    """Remove jobs with all that belongs to them."""
+    rows = [(number,) for number in numbers]
+    for table in ("delete_tags", "delete_attempts", "delete_log", "delete_job"):
+        transaction.run_many(table, rows)

@@ -1,0 +1,166 @@
+"""What is on disk when: commits are shared, and nobody reads what a power cut could undo."""
+
+import os
+import random
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from store.errors import OutcomeUnknown, StoreClosed
+from store.job import JobStatus
+from store.protocol import JobFilter
+from store.sqlite import SqliteStore
+from tests.eventually import eventually
+from tests.fake_clock import FakeClock
+from tests.store.samples import DONE, OURS, claim, create, create_processing, new_job
+
+
+class Disk:
+    """Counts syncs of the write-ahead log, holds them up, and lets them fail."""
+
+    def __init__(self) -> None:
+        self.syncs = 0
+        self.fails = False
+        self.waiting = 0
+        self.free = threading.Event()
+        self.free.set()
+
+    def fdatasync(self, descriptor: int) -> None:
+        self.waiting += 1
+        assert self.free.wait(5)
+        self.waiting -= 1
+        if self.fails:
+            raise OSError(5, "Input/output error")
+        os.fdatasync(descriptor)
+        self.syncs += 1
+
+
+@pytest.fixture
+def disk() -> Disk:
+    return Disk()
+
+
+@pytest.fixture
+def store(tmp_path: Path, disk: Disk) -> Iterator[SqliteStore]:
+    store = SqliteStore(tmp_path / "gofer.db", FakeClock(), random.Random(1), disk.fdatasync)
+    yield store
+    disk.free.set()
+    disk.fails = False
+    store.close()
+
+
+def syncs_of(disk: Disk, operation: Callable[[], object]) -> int:
+    before = disk.syncs
+    operation()
+    return disk.syncs - before
+
+
+def in_thread(function: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=function)
+    thread.start()
+    return thread
+
+
+def test_what_a_client_asks_for_is_synced_before_the_answer(store: SqliteStore, disk: Disk) -> None:
+    assert syncs_of(disk, lambda: create(store)) == 1
+    pending = create(store)
+    assert syncs_of(disk, lambda: store.cancel_job(pending.id)) == 1
+    assert syncs_of(disk, lambda: store.retry_job(pending.id)) == 1
+    store.cancel_job(pending.id)
+    assert syncs_of(disk, lambda: store.delete_job(pending.id)) == 1
+    assert syncs_of(disk, lambda: store.pause_queue("default")) == 1
+    assert syncs_of(disk, lambda: store.resume_queue("default")) == 1
+
+
+def test_a_thousand_jobs_in_one_call_share_one_sync(store: SqliteStore, disk: Disk) -> None:
+    assert syncs_of(disk, lambda: store.create_jobs([new_job()] * 1000)) == 1
+
+
+def test_claims_and_outcomes_do_not_wait_for_the_disk(store: SqliteStore, disk: Disk) -> None:
+    jobs = [create(store), create(store)]
+
+    def work() -> None:
+        first = claim(store, jobs[0])
+        store.finish_job(first.id, first.attempt, DONE, claim_next=(jobs[1].id, OURS))
+
+    assert syncs_of(disk, work) == 0
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda store, job: store.get_job(job.id),
+        lambda store, job: store.list_jobs(JobFilter(), 10),
+        lambda store, job: store.list_attempts(job.id),
+        lambda store, job: store.list_log(job.id),
+        lambda store, job: store.count_jobs(),
+        lambda store, job: store.count_queues(),
+        lambda store, job: store.flush(),
+    ],
+)
+def test_whoever_could_see_an_outcome_waits_until_it_is_synced(
+    store: SqliteStore, disk: Disk, read: Callable[[SqliteStore, object], object]
+) -> None:
+    job = create_processing(store)
+    store.finish_job(job.id, job.attempt, DONE)
+    assert syncs_of(disk, lambda: read(store, job)) == 1
+    assert syncs_of(disk, lambda: read(store, job)) == 0
+
+
+def test_submissions_that_wait_for_the_disk_together_share_its_next_sync(store: SqliteStore, disk: Disk) -> None:
+    disk.free.clear()
+    first = in_thread(lambda: create(store))
+    eventually(lambda: disk.waiting == 1)
+    others = [in_thread(lambda: create(store)) for _ in range(10)]
+    # They commit while the first one waits for the disk ...
+    eventually(lambda: store._tally.by_status()[JobStatus.PENDING] == 11)
+    disk.free.set()
+    for thread in [first, *others]:
+        thread.join(5)
+        assert not thread.is_alive()
+    # ... and not each with a sync of its own.
+    assert disk.syncs < 6
+
+
+def test_a_claim_goes_on_while_a_submission_waits_for_the_disk(store: SqliteStore, disk: Disk) -> None:
+    job = create(store)
+    disk.free.clear()
+    submission = in_thread(lambda: create(store))
+    eventually(lambda: disk.waiting == 1)
+    assert store.claim_job(job.id, OURS) is not None
+    assert submission.is_alive()
+    disk.free.set()
+    submission.join(5)
+
+
+def test_a_failed_sync_is_answered_unknown_and_nothing_is_written_after_it(store: SqliteStore, disk: Disk) -> None:
+    create(store)
+    disk.fails = True
+    with pytest.raises(OutcomeUnknown, match="Input/output error"):
+        create(store)
+    disk.fails = False
+    with pytest.raises(OutcomeUnknown):
+        create(store)
+    with pytest.raises(OutcomeUnknown):
+        store.flush()
+
+
+def test_the_write_ahead_log_starts_anew_under_constant_load(store: SqliteStore, tmp_path: Path) -> None:
+    """Housekeeping keeps it from growing for ever."""
+    sizes = []
+    for _ in range(12):
+        store.create_jobs([new_job(payload=b'"' + b"x" * 10_000 + b'"')] * 500)
+        store.maintain()
+        sizes.append((tmp_path / "gofer.db-wal").stat().st_size)
+    assert max(sizes) < 30_000_000
+
+
+def test_a_closed_store_says_so(store: SqliteStore) -> None:
+    store.close()
+    store.close()
+    with pytest.raises(StoreClosed):
+        create(store)
+    with pytest.raises(StoreClosed):
+        store.count_jobs()

@@ -1,0 +1,148 @@
+"""Opening the database file: who may, what is refused, and that refusing changes nothing."""
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import apsw
+import pytest
+
+from store import open_store
+from store.errors import CannotOpenStore, SchemaTooNew, StoreInUse
+from store.queries import load_migrations, load_queries
+from store.sqlite import SqliteStore
+from tests.fake_clock import FakeClock
+from tests.store.samples import create
+
+
+def open_sqlite(path: Path) -> SqliteStore:
+    return SqliteStore(path, FakeClock(), random.Random(1))
+
+
+def schema_of(path: Path) -> list[tuple[object, ...]]:
+    connection = apsw.Connection(str(path))
+    rows = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY name").fetchall()
+    connection.close()
+    return rows
+
+
+def test_a_second_process_is_refused_and_told_who_owns_the_file(tmp_path: Path) -> None:
+    store = open_sqlite(tmp_path / "gofer.db")
+    script = (
+        "import random, sys; from pathlib import Path; from store.sqlite import SqliteStore;"
+        "from store.clock import SystemClock; SqliteStore(Path(sys.argv[1]), SystemClock(), random.Random())"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "gofer.db")]
+    other = subprocess.run(command, capture_output=True, text=True, check=False)
+    store.close()
+    assert "StoreInUse: the store" in other.stderr
+    assert "in use by another process (pid " in other.stderr
+
+
+def test_a_second_store_in_the_same_process_is_refused_too(tmp_path: Path) -> None:
+    store = open_sqlite(tmp_path / "gofer.db")
+    with pytest.raises(StoreInUse):
+        open_sqlite(tmp_path / "gofer.db")
+    store.close()
+
+
+def test_the_file_can_be_opened_again_after_close(tmp_path: Path) -> None:
+    open_sqlite(tmp_path / "gofer.db").close()
+    open_sqlite(tmp_path / "gofer.db").close()
+
+
+def test_close_leaves_one_file_that_can_be_copied(tmp_path: Path) -> None:
+    store = open_sqlite(tmp_path / "gofer.db")
+    create(store)
+    store.close()
+    assert {path.name for path in tmp_path.iterdir()} == {"gofer.db", "gofer.db.lock"}
+
+
+def foreign(path: Path) -> None:
+    connection = apsw.Connection(str(path))
+    connection.execute("CREATE TABLE notes (text)")
+    connection.close()
+
+
+def newer(path: Path) -> None:
+    open_sqlite(path).close()
+    connection = apsw.Connection(str(path))
+    connection.pragma("user_version", 999)
+    connection.close()
+
+
+def noise(path: Path) -> None:
+    path.write_bytes(b"these are not the bytes of a database " * 100)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (foreign, CannotOpenStore, "another program's database"),
+        (newer, SchemaTooNew, "its schema has version 999, but this Gofer knows versions up to"),
+        (noise, CannotOpenStore, "not a SQLite database"),
+    ],
+)
+def test_a_file_that_is_not_ours_is_refused_and_stays_as_it_is(
+    tmp_path: Path, make: "object", error: type[Exception], message: str
+) -> None:
+    path = tmp_path / "gofer.db"
+    assert callable(make)
+    make(path)
+    before = path.read_bytes()
+    with pytest.raises(error, match=message):
+        open_sqlite(path)
+    assert path.read_bytes() == before
+
+
+def test_a_refused_file_is_not_left_locked(tmp_path: Path) -> None:
+    path = tmp_path / "gofer.db"
+    noise(path)
+    with pytest.raises(CannotOpenStore):
+        open_sqlite(path)
+    path.unlink()
+    open_sqlite(path).close()
+
+
+def test_a_directory_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CannotOpenStore, match="it is a directory"):
+        open_sqlite(tmp_path)
+
+
+def test_a_missing_directory_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CannotOpenStore, match="No such file or directory"):
+        open_sqlite(tmp_path / "missing" / "gofer.db")
+
+
+@pytest.mark.parametrize("url", ["", "sqlite:", "mysql://host/db", "memory:x", "gofer.db"])
+def test_a_url_that_names_no_store_is_refused(url: str) -> None:
+    with pytest.raises(CannotOpenStore, match="write sqlite:PATH or memory:"):
+        open_store(url, FakeClock(), random.Random(1))
+
+
+def test_applying_every_migration_step_by_step_gives_the_schema_of_a_fresh_file(tmp_path: Path) -> None:
+    open_sqlite(tmp_path / "fresh.db").close()
+    connection = apsw.Connection(str(tmp_path / "stepwise.db"))
+    for script in load_migrations("sqlite"):
+        connection.execute(script)
+    connection.close()
+    assert schema_of(tmp_path / "stepwise.db") == schema_of(tmp_path / "fresh.db")
+
+
+def test_every_query_fits_the_schema(tmp_path: Path) -> None:
+    open_sqlite(tmp_path / "gofer.db").close()
+    connection = apsw.Connection(str(tmp_path / "gofer.db"))
+    for sql in load_queries("sqlite").values():
+        connection.execute("EXPLAIN " + sql, [None] * sql.count("?")).fetchall() if "?1" not in sql else None
+    connection.close()
+
+
+def test_the_queries_that_give_jobs_name_the_same_columns() -> None:
+    """One function reads all of these rows."""
+    queries = load_queries("sqlite")
+    columns = {
+        name: queries[name].split("RETURNING" if name == "claim_job" else "SELECT")[1].split("FROM")[0].split()
+        for name in ("get_job", "list_jobs", "list_jobs_by_tag", "claim_job")
+    }
+    assert len({tuple(names) for names in columns.values()}) == 1
