@@ -9,7 +9,7 @@ INSERT INTO jobs (
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: insert_tag
-INSERT INTO job_tags (tag, job) VALUES (?, ?);
+INSERT INTO job_tags (tag, job) VALUES (?, ?) ON CONFLICT DO NOTHING;
 
 -- name: insert_attempt
 INSERT INTO attempts (job, attempt, status, started_at, finished_at, error) VALUES (?, ?, ?, ?, ?, ?);
