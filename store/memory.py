@@ -122,7 +122,7 @@ class MemoryStore:
         with self._open():
             record = self._records.get(job_id)
             if record is None or not transitions.is_current(record.job, attempt):
-                raise transitions.stale(record and record.job, attempt)
+                raise transitions.stale(record.job if record else None, attempt)
             running = replace(record.job, progress=progress) if progress else record.job
             self._end_locked(record, transitions.ended(running, outcome, self._clock.now()))
             record.log.extend(lines)

@@ -18,7 +18,7 @@ class QueueIndex:
     """The pending and processing jobs of one queue.
 
     A pending job is *free* unless it is reserved or a suspect. Free jobs wait in ``_future`` by
-    ``run_at`` and move to ``_ready``, where priority counts, when a reservation finds them due.
+    ``run_at`` until a reservation finds them due, then in ``_ready``, where priority counts.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,8 @@ class QueueIndex:
         self._pending: LazyHeap[tuple[datetime, str]] = LazyHeap()
         self._future: LazyHeap[tuple[datetime, int, str]] = LazyHeap()
         self._ready: LazyHeap[tuple[int, datetime, str]] = LazyHeap()
-        self._sorted_at = _BEGINNING_OF_TIME
+        # Every job in _ready is due at this instant.
+        self._ready_at = _BEGINNING_OF_TIME
 
     @property
     def pending(self) -> int:
@@ -51,7 +52,12 @@ class QueueIndex:
 
     def free(self, job: Job) -> None:
         """Let a pending job be taken, unless it is a suspect."""
-        if not job.suspect:
+        if job.suspect:
+            return
+        if job.run_at <= max(job.created_at, self._ready_at):  # Most jobs: due since they were created.
+            self._ready.add((-job.priority, job.run_at, job.id))
+            self._ready_at = max(self._ready_at, job.run_at)
+        else:
             self._future.add((job.run_at, -job.priority, job.id))
 
     def hold(self, job: Job) -> None:
@@ -81,10 +87,10 @@ class QueueIndex:
         return (now - first[0]).total_seconds()
 
     def _sort(self, now: datetime) -> None:
-        if now < self._sorted_at:  # The wall clock was set back: what was due may be due no longer.
+        if now < self._ready_at:  # The wall clock was set back: what was due may be due no longer.
             for priority, run_at, job_id in self._ready.clear():
                 self._future.add((run_at, priority, job_id))
-        self._sorted_at = now
+        self._ready_at = now
         while (first := self._future.first()) and first[0] <= now:
             self._future.pop()
             self._ready.add((first[1], first[0], first[2]))

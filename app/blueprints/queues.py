@@ -1,0 +1,54 @@
+"""The calls about queues."""
+
+from flask import Blueprint, Response
+
+from app import query
+from app.resources import answer
+from worker.engine import Engine, QueueState
+from worker.errors import UnknownQueue
+
+
+class QueueCalls:
+    """Shows queues, pauses and resumes them."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def list(self) -> Response:
+        """``GET /queues``"""
+        query.refuse()
+        return answer({"queues": self._engine.queues()})
+
+    def get(self, name: str) -> Response:
+        """``GET /queues/{name}``"""
+        query.refuse()
+        return answer(self._state(name))
+
+    def pause(self, name: str) -> Response:
+        """``POST /queues/{name}/pause``"""
+        query.refuse()
+        self._engine.pause(name)
+        return answer(self._state(name))
+
+    def resume(self, name: str) -> Response:
+        """``POST /queues/{name}/resume``"""
+        query.refuse()
+        self._engine.resume(name)
+        return answer(self._state(name))
+
+    def _state(self, name: str) -> QueueState:
+        states = {state.name: state for state in self._engine.queues()}
+        if name not in states:
+            raise UnknownQueue(name[:100], states)
+        return states[name]
+
+
+def blueprint(engine: Engine) -> Blueprint:
+    """The routes of these calls."""
+    calls = QueueCalls(engine)
+    routes = Blueprint("queues", __name__)
+    routes.get("/queues")(calls.list)
+    routes.get("/queues/<name>")(calls.get)
+    routes.post("/queues/<name>/pause")(calls.pause)
+    routes.post("/queues/<name>/resume")(calls.resume)
+    return routes

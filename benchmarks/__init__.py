@@ -1,0 +1,1 @@
+"""The measured claims: ``python -m benchmarks`` runs everything itself and prints one table of ratios."""

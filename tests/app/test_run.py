@@ -1,0 +1,224 @@
+"""The process: how it starts, what it says when it cannot, and how it ends."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from app.version import VERSION
+from tests.app.conversation import Conversation
+
+ROOT = Path(__file__).parent.parent.parent
+#: Seconds in which a process must have done what is asked of it.
+LIMIT = 20
+
+
+def environment(**settings: str) -> dict[str, str]:
+    kept = {name: text for name, text in os.environ.items() if not name.startswith("GOFER_") and name != "PORT"}
+    return kept | {"GOFER_STORE": "memory:", "GOFER_PORT": "0", "PYTHONPATH": str(ROOT)} | settings
+
+
+def run(*arguments: str, cwd: Path, program: str = str(ROOT / "run.py"), **settings: str) -> tuple[int, str, str]:
+    """Run to the end; return the exit code, standard output and standard error."""
+    done = subprocess.run(
+        [sys.executable, program, *arguments],
+        env=environment(**settings),
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+class Process:
+    """A service in a process of its own."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self.process = process
+        self.lines: list[str] = []
+        self.port = int(self.read_until(r"serving on http://[^ ]*:(\d+) ")[1])
+
+    def read_until(self, pattern: str) -> re.Match[str]:
+        """Read log lines until one matches."""
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lines.append(line)
+            if match := re.search(pattern, line):
+                return match
+        raise AssertionError(f"no line matched {pattern}: {self.lines}")
+
+    def end(self) -> int:
+        """Wait for the end; return the exit code."""
+        assert self.process.stderr is not None
+        self.lines += self.process.stderr
+        return self.process.wait(LIMIT)
+
+
+@contextmanager
+def serving(cwd: Path, program: str = str(ROOT / "run.py"), **settings: str) -> Iterator[Process]:
+    with subprocess.Popen(
+        [sys.executable, program], env=environment(**settings), cwd=cwd, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield Process(process)
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_it_in_good_order(tmp_path: Path, number: signal.Signals) -> None:
+    with serving(tmp_path) as service, Conversation(service.port) as client:
+        assert client.ask("GET", "/ready").status == 200
+        service.process.send_signal(number)
+
+        assert service.end() == 0
+        assert client.is_over()
+
+    steps = [f"stopping: {number.name}", "workers joined", "queues closed", "http server stopped", "store closed"]
+    log = "".join(service.lines)
+    assert sorted(steps, key=log.index) == steps
+    assert "WARNING" not in log
+    assert "ERROR" not in log
+
+
+def test_an_echo_of_the_signal_is_no_second_signal(tmp_path: Path) -> None:
+    with serving(tmp_path) as service:
+        service.process.send_signal(signal.SIGTERM)
+        service.process.send_signal(signal.SIGTERM)
+
+        assert service.end() == 0
+
+
+def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
+    with serving(tmp_path) as service:
+        with Conversation(service.port) as client:
+            body = b'{"type": "sleep", "payload": 600}'
+            assert client.ask("POST", "/jobs", body, "Content-Type: application/json").status == 201
+        service.process.send_signal(signal.SIGTERM)
+        service.read_until("stopping: waiting")
+        # Not an event but the passing of time is what tells a second signal from an echo.
+        with pytest.raises(subprocess.TimeoutExpired):
+            service.process.wait(0.7)
+        service.process.send_signal(signal.SIGTERM)
+
+        assert service.end() == 128 + signal.SIGTERM
+
+
+def test_a_running_job_is_given_its_time_and_no_more(tmp_path: Path) -> None:
+    handlers = tmp_path / "stubborn.py"
+    handlers.write_text(
+        textwrap.dedent(
+            """
+            import threading
+            from worker import handler
+
+            @handler("stubborn")
+            def stubborn(ctx, payload):
+                threading.Event().wait()
+            """
+        )
+    )
+    with serving(tmp_path, GOFER_HANDLERS="stubborn.py", GOFER_SHUTDOWN_TIMEOUT="0.1") as service:
+        with Conversation(service.port) as client:
+            body = b'{"type": "stubborn"}'
+            assert client.ask("POST", "/jobs", body, "Content-Type: application/json").status == 201
+        service.process.send_signal(signal.SIGTERM)
+
+        assert service.end() == 0
+        assert "store closed" in service.lines[-1]
+
+
+def test_an_unknown_outcome_ends_the_process_with_one_line_and_code_3(tmp_path: Path) -> None:
+    program = tmp_path / "failing_disk.py"
+    program.write_text(
+        textwrap.dedent(
+            """
+            import sys
+            import run
+            from store.errors import OutcomeUnknown
+            from store.memory import MemoryStore
+
+            def fail(*_):
+                raise OutcomeUnknown("the disk could not say whether the write holds: EIO")
+
+            MemoryStore.create_jobs = fail
+            sys.exit(run.main())
+            """
+        )
+    )
+    with serving(tmp_path, str(program)) as service:
+        with Conversation(service.port) as client:
+            reply = client.ask("POST", "/jobs", b'{"type": "echo"}', "Content-Type: application/json")
+            assert (reply.status, reply.json["type"]) == (503, "/problems/outcome_unknown")
+
+        assert service.end() == 3
+    assert service.lines[-1].endswith("ended: the disk could not say whether the write holds: EIO\n")
+    assert "Traceback" not in "".join(service.lines)
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"GOFER_PORT": "x"}, "GOFER_PORT: must be a whole number from 0 to 65535, not 'x'"),
+        ({"GOFER_PROT": "1"}, "GOFER_PROT: unknown setting; did you mean GOFER_PORT?"),
+        (
+            {"GOFER_HANDLERS": "no_such_module"},
+            "cannot import the handler module 'no_such_module': ModuleNotFoundError",
+        ),
+        ({"GOFER_STORE": "floppy:a"}, "'floppy:a' names no store"),
+        ({"GOFER_STORE": "sqlite:/no/such/directory/gofer.db"}, "/no/such/directory"),
+        ({"GOFER_HOST": "no.such.host.invalid"}, "cannot listen on no.such.host.invalid port 0: "),
+        ({"GOFER_HOST": "a" * 300}, "cannot listen on aaa"),
+        ({"GOFER_HOST": "203.0.113.1"}, "cannot listen on 203.0.113.1 port 0: Cannot assign requested address"),
+    ],
+)
+def test_what_keeps_it_from_starting_is_one_clear_line(tmp_path: Path, settings: dict[str, str], line: str) -> None:
+    code, output, errors = run(cwd=tmp_path, **settings)
+
+    assert (code, output) == (2, "")
+    assert re.fullmatch(r"gofer: .*\n", errors), errors
+    assert line in errors
+
+
+def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, _, errors = run(cwd=tmp_path, GOFER_PORT=str(port), GOFER_STORE="sqlite:gofer.db")
+
+    assert (code, errors) == (2, f"gofer: cannot listen on 127.0.0.1 port {port}: Address already in use\n")
+    assert not (tmp_path / "gofer.db").exists()
+
+
+def test_a_handler_for_a_queue_that_nobody_serves_is_one_clear_line(tmp_path: Path) -> None:
+    code, _, errors = run("--check", cwd=tmp_path, GOFER_HANDLERS="tests.app.job_handlers")
+
+    assert (code, errors) == (2, "gofer: GOFER_QUEUES: lacks slow, the queue of the type particular\n")
+
+
+def test_all_wrong_settings_are_told_together(tmp_path: Path) -> None:
+    _, _, errors = run(cwd=tmp_path, GOFER_PORT="x", GOFER_WORKERS="x", GOFER_X="x")
+
+    assert errors.count("\n") == errors.count("gofer: ") == 3
+
+
+def test_check_validates_and_leaves_no_trace(tmp_path: Path) -> None:
+    assert run("--check", cwd=tmp_path, GOFER_STORE="sqlite:gofer.db") == (0, "ok\n", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_documents_the_settings_and_version_tells_itself(tmp_path: Path) -> None:
+    code, output, _ = run("--help", cwd=tmp_path)
+
+    assert code == 0
+    assert "GOFER_SHUTDOWN_TIMEOUT" in output
+    assert run("--version", cwd=tmp_path)[1] == f"gofer {VERSION}\n"

@@ -1,0 +1,173 @@
+"""HTTP/1.1 on real sockets: what is ambiguous, broken or too large is refused, and said so."""
+
+import re
+import socket
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pytest
+
+from app.server import CannotListen, HttpServer, listen
+from store.clock import SystemClock
+from tests.app.conversation import Conversation
+from tests.fake_clock import FakeClock
+
+LIMIT = 10_000
+
+
+def echo(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    """A WSGI application that sends back what came."""
+    body = environ["wsgi.input"].read()
+    start_response("200 OK", [("Content-Type", "application/octet-stream"), ("Content-Length", str(len(body)))])
+    return [body]
+
+
+def serve(clock: Any) -> HttpServer:
+    server = HttpServer(
+        echo, listen("127.0.0.1", 0), clock, threads=2, max_body=LIMIT, on_death=lambda: pytest.fail("the loop died")
+    )
+    server.start()
+    return server
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    server = serve(SystemClock())
+    yield int(server.effective_port)
+    server.stop(5)
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "detail"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", 400, "needs a Host"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400, "only once"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nAuthorization: b\r\nauthorization: c\r\n\r\n", 400, "only once"),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx", 400, ""),
+        (
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            400,
+            "exclude each other",
+        ),
+        (b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, "HTTP/1.0"),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 501, "not supported"),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400, ""),
+        (b"GET http://[ HTTP/1.1\r\nHost: a\r\n\r\n", 400, "Malformed"),
+        (b"GET /\xff\xfe HTTP/1.1\r\nHost: a\r\n\r\n", 400, "Bad URI"),
+        (b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n", 400, ""),
+        (b"get / HTTP/1.1\r\nHost: a\r\n\r\n", 400, "method"),
+        (b"\x16\x03\x01\x02\x00\x01\r\n\r\n", 400, ""),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", 400, "Content-Length"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n", 400, ""),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 70_000 + b"\r\n\r\n", 431, "max_header"),
+        (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400, "header"),
+    ],
+)
+def test_a_request_that_could_be_read_in_two_ways_is_refused(
+    port: int, request_: bytes, status: int, detail: str
+) -> None:
+    with Conversation(port) as client:
+        client.send(request_)
+        reply = client.read()
+
+        assert reply.status == reply.json["status"] == status
+        assert reply.headers["Content-Type"] == "application/problem+json"
+        assert re.search(detail, reply.json["detail"])
+        assert reply.headers["Connection"] == "close"
+
+
+def test_a_chunked_body_is_taken(port: int) -> None:
+    with Conversation(port) as client:
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
+        assert client.read().body == b"abcde"
+
+
+def test_a_client_that_sends_too_much_without_a_look_at_the_answer_still_gets_it(port: int) -> None:
+    body = b"x" * 5_000_000
+    with Conversation(port) as client:
+        reply = client.ask("POST", "/", body)
+
+        assert reply.status == reply.json["status"] == 413
+
+
+def test_too_many_chunks_are_refused_at_their_end(port: int) -> None:
+    with Conversation(port) as client:
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(200):
+            client.send(b"2710\r\n" + b"x" * 10_000 + b"\r\n")
+        client.send(b"0\r\n\r\n")
+
+        assert client.read().status == 413
+
+
+def test_a_client_that_asks_first_is_refused_before_it_sends_the_body(port: int) -> None:
+    with Conversation(port) as client:
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5000000\r\nExpect: 100-continue\r\n\r\n")
+        assert client.read().status == 413
+
+
+def test_a_client_that_asks_first_gets_leave(port: int) -> None:
+    with Conversation(port) as client:
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+        assert client.socket.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        client.send(b"ok")
+        assert client.read().body == b"ok"
+
+
+def test_requests_on_one_connection_are_answered_in_order(port: int) -> None:
+    with Conversation(port) as client:
+        client.send(b"".join(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n%d" % n for n in range(5)))
+        assert [client.read().body for _ in range(5)] == [b"0", b"1", b"2", b"3", b"4"]
+
+
+def test_no_server_header_tells_what_runs_here(port: int) -> None:
+    with Conversation(port) as client:
+        assert "Server" not in client.ask("GET", "/").headers
+
+
+@pytest.mark.parametrize("start", [b"", b"GET / HT", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nab"])
+def test_a_connection_on_which_nothing_happens_is_closed(start: bytes) -> None:
+    clock = FakeClock()
+    server = serve(clock)
+    with Conversation(int(server.effective_port)) as client, Conversation(int(server.effective_port)) as other:
+        client.send(start)
+        other.ask("GET", "/")  # the loop has read what came before
+        clock.jump(-7200)
+        clock.advance(130)
+        server.pull_trigger()
+
+        assert client.is_over()
+    server.stop(5)
+
+
+def test_a_request_that_dribbles_in_is_cut_off_although_it_is_never_idle() -> None:
+    clock = FakeClock()
+    server = serve(clock)
+    with Conversation(int(server.effective_port)) as client:
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n")
+        with Conversation(int(server.effective_port)) as other:
+            for _ in range(3):
+                other.ask("GET", "/")
+                clock.advance(50)
+                client.send(b"x")
+
+        assert client.is_over()
+    server.stop(5)
+
+
+def test_a_jump_of_the_wall_clock_closes_nothing() -> None:
+    clock = FakeClock()
+    server = serve(clock)
+    with Conversation(int(server.effective_port)) as client:
+        client.ask("GET", "/")
+        clock.jump(7200)
+        clock.advance(6)
+        server.pull_trigger()
+
+        assert client.ask("GET", "/").status == 200
+    server.stop(5)
+
+
+def test_a_busy_port_is_one_clear_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(CannotListen, match="Address already in use"):
+        listen("127.0.0.1", taken.getsockname()[1])

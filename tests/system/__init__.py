@@ -1,0 +1,1 @@
+"""The service as its users see it: real processes, real HTTP, real signals."""

@@ -1,0 +1,77 @@
+"""The workers of one queue."""
+
+import logging
+import threading
+from functools import partial
+
+from worker.executor import Executor
+from worker.job_queue import JobQueue
+from worker.running import RunningJobs
+from worker.worker import Worker
+
+log = logging.getLogger(__name__)
+
+
+class Crew:
+    """Keeps as many workers as the queue is to have. Safe to use from any thread."""
+
+    def __init__(
+        self, queue: JobQueue, size: int, executor: Executor, running: RunningJobs, stop: threading.Event
+    ) -> None:
+        #: The queue's name.
+        self.queue = queue.name
+        #: How many workers it is to have.
+        self.size = size
+        self._hire = partial(
+            Worker, queue=queue, executor=executor, running=running, stop=stop, on_abandon=self._replace
+        )
+        self._lock = threading.Lock()
+        # guards: everything below
+        self._members: list[Worker] = []
+        self._hired = 0
+        self._dismissed = False
+        # What workers who are members no longer had begun.
+        self._begun_before = 0
+
+    def fill(self) -> None:
+        """Start the workers that are missing. Raises RuntimeError when the system has no thread to give."""
+        with self._lock:
+            if self._dismissed:
+                return
+            for worker in [worker for worker in self._members if not worker.is_alive]:
+                self._lose_locked(worker)
+            while len(self._members) < self.size:
+                worker = self._hire(f"gofer-worker-{self.queue}-{self._hired + 1}")
+                worker.start()
+                self._hired += 1
+                self._members.append(worker)
+
+    def dismiss(self) -> None:
+        """Hire nobody from now on."""
+        with self._lock:
+            self._dismissed = True
+
+    @property
+    def members(self) -> list[Worker]:
+        """The workers, without those that were abandoned."""
+        with self._lock:
+            return list(self._members)
+
+    @property
+    def begun(self) -> int:
+        """How many attempts its workers have begun."""
+        with self._lock:
+            return self._begun_before + sum(worker.begun for worker in self._members)
+
+    def _replace(self, worker: Worker) -> None:
+        with self._lock:
+            if worker in self._members:
+                self._lose_locked(worker)
+        try:
+            self.fill()
+        except RuntimeError:
+            log.exception("queue %s: an abandoned worker is not replaced yet", self.queue)
+
+    def _lose_locked(self, worker: Worker) -> None:
+        self._members.remove(worker)
+        self._begun_before += worker.begun

@@ -1,0 +1,154 @@
+"""Feeds due jobs from the store into the buffers."""
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+from store.clock import Clock
+from store.leases import Lease
+from store.protocol import JobStore
+from worker.job_queue import JobQueue
+from worker.loop import Loop
+
+#: Seconds that it sleeps at most. Waiting is done on the monotonic clock, ``run_at`` is on the wall
+#: clock: a jump of the latter is noticed this late. Every queue is looked at once per this time,
+#: too, for what no notice can tell: the lease of a dead holder that ran out.
+_LONGEST_SLEEP = 60.0
+
+
+class Dispatcher:
+    """One thread for all queues. Sleeps until a job is due, a buffer has room, or somebody asks.
+
+    The rule that keeps jobs from being forgotten: whoever makes a due job appear in the store
+    without putting it into a buffer, or takes one out of a buffer without running it, says so here,
+    *after* the store knows; a turn that begins later finds the job.
+    """
+
+    def __init__(self, store: JobStore, clock: Clock, queues: Mapping[str, JobQueue], lease: Lease) -> None:
+        self._store = store
+        self._clock = clock
+        self._queues = queues
+        self._lease = lease
+        self._lock = threading.Lock()
+        # guards: everything below
+        self._open = False
+        # Queues that may have due jobs that are in no buffer.
+        self._asked: set[str] = set()
+        # Per queue, the earliest run_at to come that is known of.
+        self._due_at: dict[str, datetime] = {}
+        # Reservations to be given back.
+        self._owed: list[tuple[str, str]] = []
+        self._looked_at = clock.monotonic()
+        self.loop = Loop("gofer-dispatcher", self._turn)
+        for queue in queues.values():
+            queue.on_room = self.loop.wake
+
+    def open(self) -> None:
+        """Begin to feed; until then, nothing is fed, only reservations are given back."""
+        with self._lock:
+            self._open = True
+            self._asked.update(self._queues)
+        self.loop.wake()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether queues are fed."""
+        with self._lock:
+            return self._open
+
+    def ask(self, queues: Iterable[str]) -> None:
+        """These queues may have due jobs that are in no buffer."""
+        with self._lock:
+            self._asked.update(self._queues.keys() & set(queues))
+        self.loop.wake()
+
+    def notice(self, queue: str, run_at: datetime) -> None:
+        """This queue has a pending job, in no buffer, that is to run at ``run_at``."""
+        if queue in self._queues and self._remember(queue, run_at):
+            self.loop.wake()
+
+    def give_back(self, queue: str, job_ids: Sequence[str]) -> None:
+        """These ids left the buffer unclaimed: end their reservations and look at the queue again."""
+        with self._lock:
+            self._owed.extend((queue, job_id) for job_id in job_ids)
+        self.loop.wake()
+
+    def release_owed(self) -> None:
+        """Give back now what was to be given back. Done each turn, and by a shutdown at its end."""
+        with self._lock:
+            owed, self._owed = self._owed, []
+        if not owed:
+            return
+        try:
+            self._store.release_jobs([job_id for _, job_id in owed], self._lease.owner)
+        except BaseException:
+            with self._lock:
+                self._owed = owed + self._owed
+            raise
+        with self._lock:
+            self._asked.update(self._queues.keys() & {queue for queue, _ in owed})
+
+    def _turn(self) -> float | None:
+        self.release_owed()
+        failure: Exception | None = None
+        for name in self._wanted():
+            try:
+                self._feed(self._queues[name])
+            except Exception as error:  # noqa: BLE001 - one queue's trouble must not keep the others hungry
+                failure = error
+        if failure:
+            raise failure
+        return self._delay()
+
+    def _wanted(self) -> list[str]:
+        """The queues to feed now; what they were asked for counts as done."""
+        hungry = {name for name, queue in self._queues.items() if queue.wants_feed()}
+        now, looks_at = self._clock.now(), self._clock.monotonic()
+        with self._lock:
+            if not self._open:
+                return []
+            if looks_at - self._looked_at >= _LONGEST_SLEEP:
+                self._looked_at = looks_at
+                self._asked.update(self._queues)
+            due = {name for name, run_at in self._due_at.items() if run_at <= now}
+            wanted = hungry | due | self._asked
+            self._asked.clear()
+            for name in wanted:
+                # Forgotten before the store is asked, so that a notice of later is not lost.
+                self._due_at.pop(name, None)
+        return [name for name in self._queues if name in wanted]
+
+    def _feed(self, queue: JobQueue) -> None:
+        room = queue.begin_feed()
+        try:
+            # Without room, too, a reservation of nothing tells when the next job is due.
+            found = self._store.reserve_jobs(queue.name, room, self._lease)
+        except BaseException:
+            queue.fill([], more=True)
+            self.ask([queue.name])
+            raise
+        left = queue.fill(found.jobs, more=len(found.jobs) >= room)
+        if left:
+            self.give_back(queue.name, left)
+        if found.next_run_at is not None:
+            self._remember(queue.name, found.next_run_at)
+
+    def _remember(self, queue: str, run_at: datetime) -> bool:
+        """Whether ``run_at`` is earlier than what is known of the queue, and so is known now."""
+        with self._lock:
+            known = self._due_at.get(queue)
+            is_news = known is None or run_at < known
+            if is_news:
+                self._due_at[queue] = run_at
+        return is_news
+
+    def _delay(self) -> float:
+        """Seconds until the next turn that nobody needs to ask for."""
+        if any(queue.wants_feed() for queue in self._queues.values()):
+            return 0.0
+        now = self._clock.now()
+        with self._lock:
+            if not self._open:
+                return _LONGEST_SLEEP
+            waits = [(run_at - now).total_seconds() for run_at in self._due_at.values()]
+        return max(0.0, min([*waits, _LONGEST_SLEEP]))

@@ -1,0 +1,181 @@
+"""Runs claimed jobs: calls the handler and has written how that ended."""
+
+import logging
+import random
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from store.clock import Clock
+from store.errors import StoreUnavailable
+from store.job import Job
+from store.leases import Lease
+from store.protocol import JobStore
+from store.transitions import Outcome
+from worker.dispatcher import Dispatcher
+from worker.finisher import Finisher
+from worker.outcome import Ending, Returned, decide, raised
+from worker.recorder import Recorder
+from worker.registry import Registry
+from worker.results import encode_result
+from worker.running import Run, RunningJobs
+from worker.troubles import Troubles
+from worker.watchdog import Watchdog
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: Seconds between two tries while the store cannot be reached: the first, and at most.
+_FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
+
+
+class Executor:
+    """What every worker thread does with a job id. Has no state of its own, so all threads share it."""
+
+    def __init__(
+        self,
+        *,
+        store: JobStore,
+        lease: Lease,
+        registry: Registry,
+        clock: Clock,
+        rng: random.Random,
+        running: RunningJobs,
+        recorder: Recorder,
+        dispatcher: Dispatcher,
+        finisher: Finisher,
+        watchdog: Watchdog,
+        troubles: Troubles,
+        stop: threading.Event,
+        give_up: threading.Event,
+        max_result_bytes: int,
+    ) -> None:
+        """``stop``: begin nothing new. ``give_up``: not even wait any longer for the store."""
+        self._store = store
+        self._lease = lease
+        self._registry = registry
+        self._clock = clock
+        self._rng = rng
+        self._running = running
+        self._on_note = recorder.loop.wake
+        self._dispatcher = dispatcher
+        self._finisher = finisher
+        self._watchdog = watchdog
+        self._troubles = troubles
+        self._stop = stop
+        self._give_up = give_up
+        self._max_result_bytes = max_result_bytes
+
+    def claim(self, queue: str, job_id: str, *, alone: bool = False) -> Job | None:
+        """Claim a job whose id is in no buffer; None if that came to nothing.
+
+        While the store cannot be reached, tries until it can or the service stops.
+        """
+        self._running.expect(job_id)
+        job = None
+        try:
+            if not self._stop.is_set():
+                job = self._claim(job_id, alone=alone)
+        finally:
+            if job is None:
+                self._return(queue, job_id)
+        return job
+
+    def begin(self, job: Job, on_abandon: Callable[[], None]) -> Run:
+        """Make an attempt known to those who watch it."""
+        try:
+            run = Run(job, self._clock, self._on_note, on_abandon)
+        except BaseException:
+            self._running.forget(job.id)  # Else its lease would be renewed for ever.
+            raise
+        self._running.begin(run)
+        self._watchdog.watch(run)
+        return run
+
+    def execute(self, run: Run, next_id: Callable[[], str | None]) -> Job | None:
+        """Call the handler, end the attempt, and return the next job if one was claimed with that.
+
+        ``next_id`` is asked for the job to claim, once the handler is done. Afterwards,
+        ``run.abandoned`` tells whether the run had been taken away from this thread.
+        """
+        ending = self._call(run)
+        if not self._running.take(run):
+            log.info("abandoned attempt %d of job %s has ended after all", run.job.attempt, run.job.id)
+            return None
+        outcome = decide(ending, run.reason, seen=run.context.cancelled.seen, job=run.job, rng=self._rng)
+        if outcome is None:
+            log.warning("attempt %d of job %s lost its lease: nothing is written", run.job.attempt, run.job.id)
+            self._running.end(run)
+            return None
+        return self._finish(run, outcome, None if self._stop.is_set() else next_id())
+
+    def _call(self, run: Run) -> Ending:
+        """Call the handler. Whatever it raises, SystemExit too, is the attempt's and not the thread's end."""
+        try:
+            spec = self._registry.get(run.job.type)
+            result = spec.function(run.context, spec.decode(run.job.payload))
+            return Returned(encode_result(result, self._max_result_bytes))
+        except BaseException as error:  # noqa: BLE001 - see above
+            return raised(error)
+
+    def _finish(self, run: Run, outcome: Outcome, next_id: str | None) -> Job | None:
+        """Have the outcome written, and ``next_id`` claimed with it; the claimed job, if that worked."""
+        if next_id is not None:
+            self._running.expect(next_id)
+        next_job: Job | None = None
+        outage: StoreUnavailable | None = None
+        try:
+            finished = self._finisher.finish(run, outcome, next_id)
+            next_job = finished.next_job if finished else None
+        except StoreUnavailable as error:
+            outage = error
+        finally:
+            if next_id is not None and next_job is None:
+                self._return(run.job.queue, next_id)
+        if outage:
+            self._finish_later(run, outcome, outage)
+        return next_job
+
+    def _finish_later(self, run: Run, outcome: Outcome, outage: StoreUnavailable) -> None:
+        """Hold on to an outcome until the store takes it: the handler's work must not be for nothing."""
+        try:
+            self._until_it_works(lambda: self._finisher.finish(run, outcome), outage, self._give_up)
+        except StoreUnavailable:
+            log.error("the outcome of job %s was not stored before the end; the job will run again", run.job.id)
+            self._running.end(run)
+
+    def _claim(self, job_id: str, *, alone: bool) -> Job | None:
+        try:
+            return self._store.claim_job(job_id, self._lease, alone=alone)
+        except StoreUnavailable as error:
+            outage = error
+        try:
+            claim = partial(self._store.claim_job, job_id, self._lease, alone=alone)
+            return self._until_it_works(claim, outage, self._stop)
+        except StoreUnavailable:
+            return None
+
+    def _return(self, queue: str, job_id: str) -> None:
+        """Nothing came of claiming this job: it may be cancelled, paused, or for later."""
+        self._running.forget(job_id)
+        self._dispatcher.give_back(queue, [job_id])
+
+    def _until_it_works(self, action: Callable[[], T], outage: StoreUnavailable, end: threading.Event) -> T:
+        """Try with growing pauses. Raises the last StoreUnavailable once ``end`` is set."""
+        source = threading.current_thread().name
+        wait = _FIRST_WAIT
+        try:
+            while True:
+                if self._troubles.report(source, outage):
+                    log.error("the store does not work: %s; trying again until it does", outage)
+                if end.wait(wait):
+                    raise outage
+                wait = min(2 * wait, _LONGEST_WAIT)
+                try:
+                    return action()
+                except StoreUnavailable as error:
+                    outage = error
+        finally:
+            self._troubles.clear(source)

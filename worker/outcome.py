@@ -1,0 +1,122 @@
+"""How an attempt ended, as a pure function of what the handler did and what it had been told."""
+
+import random
+import traceback
+from enum import Enum
+
+import msgspec
+
+from store import transitions
+from store.job import AttemptStatus, Job, JobError
+from store.transitions import Completed, Failed, Interrupted, Outcome
+from worker import backoff
+from worker.errors import Cancelled, Fail, InvalidPayload, InvalidResult, Retry, UnknownType
+from worker.text import cut, cut_middle
+
+#: Characters of an error's type, message and traceback that are kept.
+_MAX_TYPE, _MAX_MESSAGE, _MAX_TRACEBACK = 200, 4096, 16 * 1024
+
+#: These say all in their message; a traceback would only point into Gofer.
+_SELF_EXPLAINING = (Retry, Fail, Cancelled, InvalidResult, InvalidPayload, UnknownType)
+
+
+class EndReason(Enum):
+    """Why a handler was told to end; the first reason wins."""
+
+    #: A client cancelled the job.
+    CANCEL = "cancel"
+    #: The attempt's deadline passed.
+    TIMEOUT = "timeout"
+    #: The service shuts down.
+    SHUTDOWN = "shutdown"
+    #: The job may be somebody else's by now: nothing may be written about it.
+    LEASE_LOST = "lease lost"
+
+
+class Returned(msgspec.Struct, frozen=True):
+    """The handler returned, and this is its result."""
+
+    result: msgspec.Raw
+
+
+class Raised(msgspec.Struct, frozen=True):
+    """The handler raised, or what it returned cannot be kept."""
+
+    exception: BaseException
+    error: JobError
+
+
+#: What the handler did.
+Ending = Returned | Raised
+
+
+def raised(exception: BaseException) -> Raised:
+    """Describe an exception, once, where it was caught. Never raises, whatever the exception does."""
+    return Raised(exception, JobError(_type(exception), _message(exception), _traceback(exception)))
+
+
+def decide(ending: Ending, reason: EndReason | None, *, seen: bool, job: Job, rng: random.Random) -> Outcome | None:
+    """The outcome of an attempt; None when nothing may be written.
+
+    ``seen``: the handler looked and saw that it had been told to end. One that returned without
+    having looked did its work, so its result counts in spite of a cancel or a shutdown.
+    """
+    match reason, ending:
+        case EndReason.LEASE_LOST, _:
+            return None
+        case EndReason.TIMEOUT, _:
+            return timed_out(job, f"ran past its timeout of {job.timeout:g} s", rng, ending)
+        case _, Returned(result) if reason is None or not seen:
+            return Completed(result)
+        case EndReason.CANCEL, Returned(result):
+            return transitions.Cancelled(result=result)
+        case EndReason.CANCEL, Raised(exception, error):
+            return transitions.Cancelled(None if isinstance(exception, Cancelled) else error)
+        case EndReason.SHUTDOWN, _:
+            return Interrupted()
+        case _, Raised(exception, error):
+            return _failed(exception, error, job, rng)
+    raise AssertionError(f"no rule for {reason}, {ending}")
+
+
+def timed_out(job: Job, what: str, rng: random.Random, ending: Ending | None = None) -> Failed:
+    """The outcome of an attempt whose time is up; ``what`` it did, as in "ran past its timeout"."""
+    trace = ending.error.traceback if isinstance(ending, Raised) else None
+    error = JobError("TimedOut", f"attempt {job.attempt} {what}", trace)
+    return Failed(error, retry_in=_backoff(job, rng), how=AttemptStatus.TIMED_OUT)
+
+
+def _failed(exception: BaseException, error: JobError, job: Job, rng: random.Random) -> Failed:
+    # A payload that the handler cannot take now will be refused each time.
+    if isinstance(exception, Fail | InvalidPayload):
+        return Failed(error, final=True)
+    if isinstance(exception, Retry) and exception.after is not None:
+        return Failed(error, retry_in=exception.after)
+    return Failed(error, retry_in=_backoff(job, rng))
+
+
+def _backoff(job: Job, rng: random.Random) -> float:
+    return backoff.delay(job.backoff, job.failures + 1, rng)
+
+
+def _type(exception: BaseException) -> str:
+    return cut(type(exception).__name__, _MAX_TYPE)
+
+
+def _message(exception: BaseException) -> str:
+    try:
+        return cut(str(exception), _MAX_MESSAGE)
+    except BaseException as error:  # noqa: BLE001 - the handler's own code ran
+        return f"(the exception's text is not to be had: its __str__ raised {_type(error)})"
+
+
+def _traceback(exception: BaseException) -> str | None:
+    if isinstance(exception, _SELF_EXPLAINING):
+        return None
+    trace = exception.__traceback__
+    try:
+        # The first frame is ours; the author of a handler wants to see his own.
+        lines = traceback.format_exception(type(exception), exception, trace.tb_next if trace else None)
+        return cut_middle("".join(lines), _MAX_TRACEBACK)
+    except BaseException as error:  # noqa: BLE001 - the handler's own code ran
+        return f"(the traceback is not to be had: formatting it raised {_type(error)})"

@@ -1,0 +1,217 @@
+"""Handlers: which function runs which type of job, with which defaults, on what payload."""
+
+import importlib
+import importlib.util
+import inspect
+import math
+import re
+import sys
+import typing
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any, TypeVar
+
+import msgspec
+
+from store.job import Backoff
+from worker.errors import DuplicateHandler, HandlerImportError, InvalidPayload, UnknownType
+
+#: A type of job: the same pattern that the names of queues follow.
+TYPE_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
+
+#: Where ``@handler`` leaves its marks on a function.
+_MARKS = "__gofer_handlers__"
+
+#: Always registered, so that a first try needs no configuration.
+_BUILT_IN = ("worker.handlers.demo",)
+
+#: msgspec ends the message of a refused field with its place in the document.
+_PLACE = re.compile(r" - at `(?:key in )?\$(.*?)`$", re.DOTALL)
+
+Function = TypeVar("Function", bound=Callable[..., object])
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """What ``@handler`` says about a function."""
+
+    type: str
+    queue: str | None
+    max_attempts: int | None
+    timeout: float | None
+    backoff: Backoff | None
+
+
+def handler(
+    job_type: str,
+    *,
+    queue: str | None = None,
+    max_attempts: int | None = None,
+    timeout: float | None = None,
+    backoff: Backoff | None = None,
+) -> Callable[[Function], Function]:
+    """Mark a function ``(ctx, payload) -> JSON value`` as the handler of a type of job.
+
+    The function itself is returned unchanged and nothing is registered globally: a
+    :class:`Registry` that loads the module finds the mark. What is None is left to the service's
+    defaults; ``timeout`` is in seconds. An annotation on the payload parameter (a dataclass,
+    TypedDict or msgspec.Struct) makes the payload checked when the job is submitted.
+
+    Raises ValueError for a default that makes no sense, TypeError for what is no plain function.
+    """
+    if not TYPE_PATTERN.fullmatch(job_type):
+        raise ValueError(f"{job_type!r} is no name for a type: letters, digits and . _ : - (at most 100)")
+    if max_attempts is not None and max_attempts < 1:
+        raise ValueError(f"max_attempts is {max_attempts}; it must be at least 1")
+    if timeout is not None and not (0 < timeout < math.inf):
+        raise ValueError(f"timeout is {timeout}; it must be a number of seconds greater than 0")
+    mark = Mark(job_type, queue, max_attempts, timeout, backoff)
+
+    def mark_it(function: Function) -> Function:
+        _check_callable(function)
+        setattr(function, _MARKS, (*getattr(function, _MARKS, ()), mark))
+        return function
+
+    return mark_it
+
+
+def _check_callable(function: Callable[..., object]) -> None:
+    if type(function) is not FunctionType or inspect.iscoroutinefunction(function):
+        raise TypeError(f"a handler is a plain function (def), not {function!r}")
+    try:
+        inspect.signature(function).bind(None, None)
+    except TypeError as error:
+        raise TypeError(f"the handler {function.__name__} must take (ctx, payload): {error}") from None
+
+
+class HandlerSpec:
+    """A registered handler: the function, its defaults, and what payload it takes."""
+
+    def __init__(self, mark: Mark, function: Callable[..., object], payload_type: Any) -> None:
+        self.type = mark.type
+        #: Called with the JobContext and the decoded payload.
+        self.function = function
+        #: Defaults for jobs of this type; None leaves them to the service.
+        self.queue = mark.queue
+        self.max_attempts = mark.max_attempts
+        self.timeout = mark.timeout
+        self.backoff = mark.backoff
+        #: The annotation of the payload parameter; ``Any`` takes every JSON value.
+        self.payload_type = payload_type
+        self._decoder = msgspec.json.Decoder(payload_type)
+
+    def decode(self, raw: msgspec.Raw) -> Any:
+        """The handler's argument. Raises InvalidPayload."""
+        try:
+            return self._decoder.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise InvalidPayload([_path_and_message(error)]) from error
+        except Exception as error:  # the operator's own code ran: a __post_init__ may raise anything
+            raise InvalidPayload([("payload", f"refused with {type(error).__name__}: {error}")]) from error
+
+    def check_payload(self, raw: msgspec.Raw) -> None:
+        """Raise InvalidPayload, with the path of the bad field, unless the handler takes ``raw``."""
+        if self.payload_type is not Any:
+            self.decode(raw)
+
+
+def _path_and_message(error: Exception) -> tuple[str, str]:
+    text = str(error)
+    place = _PLACE.search(text)
+    if place is None:
+        return "payload", text
+    return "payload" + place.group(1), text[: place.start()]
+
+
+class Registry:
+    """The handlers of one service. Filled before the service starts and only read afterwards."""
+
+    def __init__(self) -> None:
+        """Start with the built-in handlers."""
+        self._specs: dict[str, HandlerSpec] = {}
+        self.load(_BUILT_IN)
+
+    def load(self, names: Iterable[str]) -> None:
+        """Import modules, given by name or as the path of a ``.py`` file, and register their handlers.
+
+        Raises HandlerImportError (one line that names module and cause) or DuplicateHandler.
+        """
+        for name in names:
+            for value in list(vars(_import(name)).values()):
+                # Not isinstance: a module may hold proxies that raise when they are looked at.
+                if type(value) is FunctionType:
+                    self.add(value)
+
+    def add(self, function: Callable[..., object]) -> None:
+        """Register a function for every type that it is marked with. Raises like ``load``."""
+        for mark in vars(function).get(_MARKS, ()):
+            known = self._specs.get(mark.type)
+            if known is None:
+                self._specs[mark.type] = HandlerSpec(mark, function, _payload_type(function))
+            elif known.function is not function:
+                raise DuplicateHandler(
+                    f"two handlers for the type {mark.type!r}: {_origin(known.function)} and {_origin(function)}"
+                )
+
+    def get(self, job_type: str) -> HandlerSpec:
+        """The handler of a type. Raises UnknownType."""
+        spec = self._specs.get(job_type)
+        if spec is None:
+            raise UnknownType(job_type, self._specs)
+        return spec
+
+    def types(self) -> list[str]:
+        """Every registered type, sorted."""
+        return sorted(self._specs)
+
+    def specs(self) -> Iterator[HandlerSpec]:
+        """Every registered handler, by type."""
+        return (self._specs[job_type] for job_type in self.types())
+
+
+def _origin(function: Callable[..., object]) -> str:
+    return f"{function.__module__}.{function.__qualname__}"
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        return _import_path(Path(name)) if name.endswith(".py") else importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        raise HandlerImportError(f"cannot import the handler module {name!r}: {_one_line(error)}") from error
+
+
+def _import_path(path: Path) -> ModuleType:
+    """Import a file under a name of its own, known to ``sys.modules`` so that pickling finds its classes."""
+    path = path.resolve(strict=True)
+    name = "gofer_handlers_" + re.sub(r"\W", "_", str(path.with_suffix("")))
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _payload_type(function: Callable[..., object]) -> Any:
+    parameter = list(inspect.signature(function).parameters.values())[:2][-1]
+    try:
+        annotation = typing.get_type_hints(function, include_extras=True).get(parameter.name, Any)
+        if annotation is object:
+            return Any
+        if isinstance(msgspec.inspect.type_info(annotation), msgspec.inspect.CustomType):
+            raise TypeError(f"{annotation!r} is no type that JSON can be checked against")
+    except Exception as error:
+        raise HandlerImportError(
+            f"the payload annotation of the handler {_origin(function)} cannot be used: {_one_line(error)}"
+        ) from error
+    return annotation
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())

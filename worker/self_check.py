@@ -1,0 +1,76 @@
+"""The engine watches itself: are the crews complete, and do due jobs get run?"""
+
+import logging
+from collections.abc import Mapping
+
+from store.clock import Clock
+from store.protocol import JobStore, QueueCount
+from worker.crew import Crew
+from worker.dispatcher import Dispatcher
+from worker.loop import Loop
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two looks.
+_INTERVAL = 5.0
+#: Seconds without a claim after which it is a stall.
+LIMIT = 10.0
+
+
+class SelfCheck:
+    """Notices when jobs are due, a worker is free, and yet nothing happens.
+
+    It finds nothing unless there is an error in the engine or in the store.
+    """
+
+    def __init__(self, store: JobStore, clock: Clock, crews: Mapping[str, Crew], dispatcher: Dispatcher) -> None:
+        self._store = store
+        self._clock = clock
+        self._crews = crews
+        self._dispatcher = dispatcher
+        # Used by the loop only. Per queue that stands still: attempts begun so far, and since when
+        # the looks have found it like that. One look is not enough: it may hit a worker that is
+        # about to take a job.
+        self._standing: dict[str, tuple[int, float]] = {}
+        #: What stands still; None if all is well.
+        self.reason: str | None = None
+        self.loop = Loop("gofer-self-check", self._turn)
+
+    def _turn(self) -> float:
+        for crew in self._crews.values():
+            crew.fill()  # Nearly always there is nothing to do; but a thread may have been refused once.
+        counts = {count.name: count for count in self._store.count_queues()}
+        reasons = [self._check(crew, counts.get(name)) for name, crew in self._crews.items()]
+        reason = "; ".join(reason for reason in reasons if reason) or None
+        if reason and not self.reason:
+            log.error("stalled: %s", reason)
+        elif self.reason and not reason:
+            log.info("no longer stalled")
+        self.reason = reason
+        return _INTERVAL
+
+    def _check(self, crew: Crew, count: QueueCount | None) -> str | None:
+        """What stands still in one queue, for long enough."""
+        free = sum(worker.run is None for worker in crew.members)
+        waits = count.oldest_wait if count and not count.paused and self._dispatcher.is_open else None
+        if count is None or waits is None or waits < _INTERVAL or not free:
+            self._standing.pop(crew.queue, None)
+            return None
+        # The wall clock may have jumped, and the dispatcher not noticed yet.
+        self._dispatcher.ask([crew.queue])
+        seconds = self._stands_for(crew)
+        if seconds < LIMIT:
+            return None
+        return (
+            f"queue {crew.queue}: {count.pending} pending, the oldest due for {waits:.0f} s,"
+            f" {free} of {crew.size} workers free, nothing claimed for {seconds:.0f} s"
+        )
+
+    def _stands_for(self, crew: Crew) -> float:
+        """Seconds since the first look in a row that found due jobs, a free worker and no new attempt."""
+        now, begun = self._clock.monotonic(), crew.begun
+        before, since = self._standing.get(crew.queue, (begun, now))
+        if before != begun:
+            since = now
+        self._standing[crew.queue] = (begun, since)
+        return now - since

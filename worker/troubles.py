@@ -1,0 +1,37 @@
+"""What keeps the service from doing its work at the moment."""
+
+import threading
+from collections.abc import Callable
+
+from store.errors import OutcomeUnknown, StoreUnavailable
+
+
+class Troubles:
+    """Why the store does not work for whom, until it does again. Safe to use from any thread."""
+
+    def __init__(self, on_fatal: Callable[[OutcomeUnknown], None]) -> None:
+        """``on_fatal`` is told, at least once, when only a new start can tell what the store holds."""
+        self._on_fatal = on_fatal
+        self._lock = threading.Lock()
+        # guards: _reasons
+        self._reasons: dict[str, str] = {}
+
+    def report(self, source: str, error: StoreUnavailable) -> bool:
+        """The store does not work for ``source``; whether that is news."""
+        reason = f"the store does not work: {error}"
+        with self._lock:
+            is_news = self._reasons.get(source) != reason
+            self._reasons[source] = reason
+        if is_news and isinstance(error, OutcomeUnknown):
+            self._on_fatal(error)
+        return is_news
+
+    def clear(self, source: str) -> None:
+        """It works again."""
+        with self._lock:
+            self._reasons.pop(source, None)
+
+    def first(self) -> str | None:
+        """One of the reasons; None if all is well."""
+        with self._lock:
+            return next(iter(self._reasons.values()), None)

@@ -1,0 +1,110 @@
+"""Ends attempts whose time is up, with the handler's help or without."""
+
+import logging
+import math
+import random
+import threading
+
+from store.clock import Clock
+from store.errors import StoreUnavailable
+from store.transitions import Outcome
+from worker.finisher import Finisher
+from worker.loop import Loop
+from worker.outcome import EndReason, timed_out
+from worker.running import Run, RunningJobs
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two tries to write the end of an abandoned attempt.
+_RETRY = 1.0
+
+
+class Watchdog:
+    """Tells a handler at its deadline to end, and abandons its thread if it does not.
+
+    Python cannot end a thread from outside. So a hung one is left alone: its attempt is ended in
+    its stead, what it may return later is refused, and its worker is replaced.
+    """
+
+    def __init__(
+        self, running: RunningJobs, finisher: Finisher, clock: Clock, rng: random.Random, *, grace: float
+    ) -> None:
+        """``grace``: seconds that a handler has, past its deadline, to end by itself."""
+        self._running = running
+        self._finisher = finisher
+        self._clock = clock
+        self._rng = rng
+        self._grace = grace
+        # Written by the loop only. Nobody needs to wake it for a deadline that is later.
+        self._sleeps_until = math.inf
+        self.loop = Loop("gofer-watchdog", self._turn)
+        self._lock = threading.Lock()
+        # guards: _abandoned
+        self._abandoned = 0
+        # Ends of abandoned attempts that are not written yet; used by the loop only.
+        self._unwritten: list[tuple[Run, Outcome]] = []
+
+    @property
+    def abandoned(self) -> int:
+        """How many threads were abandoned since the start."""
+        with self._lock:
+            return self._abandoned
+
+    def watch(self, run: Run) -> None:
+        """Mind a run's deadline, from now on. Cheap; called for each job."""
+        if run.deadline < self._sleeps_until:
+            self.loop.wake()
+
+    def abandon(self, run: Run) -> bool:
+        """Take the run away from its thread, and have the thread replaced; False if it has ended."""
+        if not self._running.abandon(run):
+            return False
+        with self._lock:
+            self._abandoned += 1
+        run.on_abandon()
+        return True
+
+    def _turn(self) -> float | None:
+        # First, so that a run that begins during this turn, and may be missed by it, wakes the loop.
+        self._sleeps_until = math.inf
+        now = self._clock.monotonic()
+        runs = [run for run in self._running.runs() if not run.taken]
+        for run in runs:
+            self._check(run, now)
+        self._write()
+        wakes = [self._next_step(run, now) for run in runs if not run.taken]
+        if self._unwritten:
+            wakes.append(now + _RETRY)
+        self._sleeps_until = min(wakes, default=math.inf)
+        return None if math.isinf(self._sleeps_until) else max(0.0, self._sleeps_until - now)
+
+    def _next_step(self, run: Run, now: float) -> float:
+        return run.deadline if now < run.deadline else run.deadline + self._grace
+
+    def _check(self, run: Run, now: float) -> None:
+        if now >= run.deadline + self._grace:
+            self._end(run)
+        elif now >= run.deadline:
+            self._running.tell(run, EndReason.TIMEOUT)
+
+    def _end(self, run: Run) -> None:
+        what = (
+            f"did not end within {self._grace:g} s after its timeout of {run.job.timeout:g} s; its thread was abandoned"
+        )
+        # On the list first: once it is abandoned, nobody else will write its end.
+        self._unwritten.append((run, timed_out(run.job, what, self._rng)))
+        if self.abandon(run):
+            log.error("job %s (%s): attempt %d %s", run.job.id, run.job.type, run.job.attempt, what)
+        else:
+            self._unwritten.pop()
+
+    def _write(self) -> None:
+        unwritten, self._unwritten = self._unwritten, []
+        for run, outcome in unwritten:
+            try:
+                self._finisher.finish(run, outcome)
+            except StoreUnavailable as error:
+                log.warning("the end of abandoned job %s is not stored yet: %s", run.job.id, error)
+                self._unwritten.append((run, outcome))
+            except Exception:
+                log.exception("the end of abandoned job %s cannot be stored", run.job.id)
