@@ -38,7 +38,7 @@ class Ticket(Generic[Request]):
         self._turn.release()
 
     def settle(self) -> None:
-        """End the wait: ``result`` and ``error`` hold from now on."""
+        """End the wait: ``result`` and ``error`` hold."""
         self.served = True
         self._turn.release()
 
@@ -46,17 +46,9 @@ class Ticket(Generic[Request]):
 class Combiner(Generic[Request]):
     """Runs requests of many threads in shared turns. Safe to use from any thread."""
 
-    def __init__(
-        self,
-        serve: Callable[[list[Ticket[Request]]], None],
-        settle: Callable[[list[Ticket[Request]]], None],
-    ) -> None:
-        """``serve`` runs one turn at a time and fills in results and errors; it does not raise.
-
-        ``settle`` follows it, while the next turn may begin already, and settles every ticket.
-        """
+    def __init__(self, serve: Callable[[list[Ticket[Request]]], None]) -> None:
+        """``serve`` runs one turn at a time and fills in results and errors; it does not raise."""
         self._serve = serve
-        self._settle = settle
         self._lock = threading.Lock()
         # guards: _line, _led
         self._line: list[Ticket[Request]] = []
@@ -85,4 +77,5 @@ class Combiner(Generic[Request]):
             self._led = successor is not None
         if successor is not None:
             successor.lead()
-        self._settle(batch)
+        for ticket in batch:
+            ticket.settle()

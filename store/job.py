@@ -122,7 +122,7 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     max_attempts: int = 5
     #: Seconds that one attempt may take.
     timeout: float = 3600.0
-    #: Not before this instant; None means now.
+    #: Not before this instant, aware and in UTC; None means now.
     run_at: datetime | None = None
     tags: tuple[str, ...] = ()
     backoff: Backoff = Backoff()
@@ -151,7 +151,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     #: Attempts that a shutdown cut short.
     interruptions: int
-    #: The running handler has been told to cancel.
+    #: Somebody asked to cancel this run of the job; a job that completed all the same keeps it.
     cancel_requested: bool
     max_attempts: int
     #: Seconds that one attempt may take.

@@ -2,7 +2,6 @@
 
 import random
 import re
-import sys
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from store import transitions
 from store.clock import Clock
 from store.errors import IdempotencyConflict, InvalidCursor, JobNotFound, StoreClosed
 from store.ids import IdSource
-from store.job import Attempt, AttemptStatus, Job, JobStatus, LogLine, NewJob, Progress
+from store.job import Attempt, Job, JobStatus, LogLine, NewJob, Progress
 from store.leases import Lease, LeaseBook
 from store.memory_index import IdList, JobIndex
 from store.protocol import Created, Finished, JobFilter, Note, Page, QueueCount, Recovery, Reservation
@@ -82,7 +81,7 @@ class MemoryStore:
     def list_attempts(self, job_id: str) -> list[Attempt]:
         with self._open():
             record = self._find_locked(job_id)
-            return [*record.attempts, *_attempt_told_by(record.job)]
+            return [*record.attempts, *transitions.attempt_told_by(record.job)]
 
     def list_log(self, job_id: str) -> list[LogLine]:
         with self._open():
@@ -167,8 +166,9 @@ class MemoryStore:
 
     def resume_queue(self, queue: str) -> None:
         with self._open():
-            self._paused.discard(queue)
-            self._clear_suspects_locked({queue})
+            if queue in self._paused:
+                self._paused.discard(queue)
+                self._clear_suspects_locked({queue})
 
     # Leases and recovery
 
@@ -183,14 +183,16 @@ class MemoryStore:
                 if record.job.status is JobStatus.PENDING:
                     self._free_locked(record.job)
             running = [record for record in expired if record.job.status is JobStatus.PROCESSING]
-            return [self._crash_locked(record, solo_limit=sys.maxsize, suspect=False) for record in running]
+            for record in running:
+                self._end_locked(record, transitions.expired(record.job, self._clock.now()))
+            return [record.job for record in running]
 
     def recover(self, *, solo_limit: int) -> Recovery:
         with self._open():
             # Nothing outlives the process here, but a caller may play out its death.
             self._clear_suspects_locked(self._paused)
             running = [record for record in self._records.values() if record.job.status is JobStatus.PROCESSING]
-            crashed = [self._crash_locked(record, solo_limit=solo_limit, suspect=True) for record in running]
+            crashed = [self._crash_locked(record, solo_limit) for record in running]
             pending = [record.job for record in self._records.values() if record.job.status is JobStatus.PENDING]
             for job in pending:
                 self._free_locked(job)
@@ -317,12 +319,11 @@ class MemoryStore:
         if change.attempt:
             record.attempts.append(change.attempt)
 
-    def _crash_locked(self, record: _Record, *, solo_limit: int, suspect: bool) -> Job:
+    def _crash_locked(self, record: _Record, solo_limit: int) -> Job:
         """End the running attempt; the job of a paused queue is never a suspect."""
-        suspect = suspect and record.job.queue not in self._paused
-        self._end_locked(
-            record, transitions.crashed(record.job, self._clock.now(), solo_limit=solo_limit, suspect=suspect)
-        )
+        suspect = record.job.queue not in self._paused
+        now = self._clock.now()
+        self._end_locked(record, transitions.crashed(record.job, now, solo_limit=solo_limit, suspect=suspect))
         return record.job
 
     def _clear_suspects_locked(self, queues: Collection[str]) -> None:
@@ -350,16 +351,6 @@ class MemoryStore:
             processing=queue.processing,
             oldest_wait=queue.oldest_wait(self._clock.now()),
         )
-
-
-def _attempt_told_by(job: Job) -> list[Attempt]:
-    """The attempt that is running or that completed the job."""
-    match job.status, job.started_at:
-        case JobStatus.PROCESSING, datetime() as started_at:
-            return [Attempt(job.attempt, AttemptStatus.PROCESSING, started_at, None, None)]
-        case JobStatus.COMPLETED, datetime() as started_at:
-            return [Attempt(job.attempt, AttemptStatus.COMPLETED, started_at, job.finished_at, None)]
-    return []
 
 
 def _matches(where: JobFilter, job: Job) -> bool:

@@ -157,8 +157,9 @@ class JobStore(Protocol):
     def claim_job(self, job_id: str, lease: Lease, *, alone: bool = False) -> Job | None:
         """Begin an attempt: the job is processing and ``attempt`` has risen by one.
 
-        ``alone`` records that it has the service to itself. Returns None, changing nothing, when
-        the job is gone, not pending, not due, held by another owner, or its queue is paused.
+        ``alone`` records that it has the service to itself. Returns None when the job is gone, not
+        pending, not due, held by another owner, or its queue is paused; nothing is changed then,
+        but a reservation of a pending job that the owner held ends.
         """
         ...
 
@@ -230,7 +231,7 @@ class JobStore(Protocol):
         ...
 
     def resume_queue(self, queue: str) -> None:
-        """End a pause. Suspects of this queue become ordinary jobs."""
+        """End a pause; suspects of the queue become ordinary jobs. Nothing happens if it is not paused."""
         ...
 
     def count_jobs(self) -> Mapping[JobStatus, int]:

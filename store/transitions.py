@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import msgspec
 from msgspec.structs import replace
 
-from store.errors import StaleAttempt
+from store.errors import IllegalTransition, StaleAttempt
 from store.job import (
     Attempt,
     AttemptStatus,
@@ -22,6 +22,9 @@ from store.job import (
     Progress,
     check_transition,
 )
+
+#: Seconds: no attempt is put off for longer, so that every ``run_at`` is a date that exists.
+_LONGEST_DELAY = 366 * 86_400.0
 
 
 class Completed(msgspec.Struct, frozen=True):
@@ -123,6 +126,8 @@ def stale(job: Job | None, attempt: int) -> StaleAttempt:
 
 def ended(job: Job, outcome: Outcome, now: datetime) -> Change:
     """The processing ``job`` once its attempt ended with ``outcome``."""
+    if job.status is not JobStatus.PROCESSING:
+        raise IllegalTransition(f"a job that is {job.status} has no attempt that could end")
     job = replace(job, suspect=False, alone=False)
     match outcome:
         case Completed(result):
@@ -147,12 +152,18 @@ def _failed(job: Job, outcome: Failed, now: datetime) -> Change:
     elif outcome.final or job.failures >= job.max_attempts:
         after = _final(job, JobStatus.FAILED, now)
     else:
-        after = _pending(job, now + timedelta(seconds=outcome.retry_in))
+        after = _pending(job, now + timedelta(seconds=min(max(0.0, outcome.retry_in), _LONGEST_DELAY)))
     return _change(after, outcome.how, outcome.error, now)
 
 
+def expired(job: Job, now: datetime) -> Change:
+    """The processing ``job`` after the lease of its attempt ran out."""
+    error = JobError("Crashed", f"the lease of attempt {job.attempt} ran out")
+    return ended(job, Failed(error, how=AttemptStatus.CRASHED), now)
+
+
 def crashed(job: Job, now: datetime, *, solo_limit: int, suspect: bool) -> Change:
-    """The processing ``job`` after the process that ran it, or its lease, died.
+    """The processing ``job`` after the process that ran it died.
 
     ``suspect``: run it with nothing beside it next time. ``solo_limit``: how often
     it may take the service down while it has it to itself before it is failed.
@@ -185,6 +196,14 @@ def retried(job: Job, now: datetime) -> Job:
         check_transition(job.status, job.status, "retried")
     check_transition(job.status, JobStatus.PENDING, "retried")
     return replace(_pending(job, now), failures=0, solo_crashes=0, result=None)
+
+
+def attempt_told_by(job: Job) -> list[Attempt]:
+    """The attempt that no record is kept of, because the job tells it: one that is running or completed."""
+    if job.status not in (JobStatus.PROCESSING, JobStatus.COMPLETED):
+        return []
+    assert job.started_at is not None
+    return [Attempt(job.attempt, AttemptStatus(job.status), job.started_at, job.finished_at, None)]
 
 
 def check_deletable(job: Job) -> None:

@@ -114,14 +114,6 @@ def attempt_from_row(row: Row) -> Attempt:
     return Attempt(row[0], AttemptStatus(row[1]), from_micros(row[2]), from_micros(row[3]), error)
 
 
-def current_attempt(job: Job) -> Attempt | None:
-    """The attempt that the job itself tells about: one that is running or completed."""
-    if job.status not in (JobStatus.PROCESSING, JobStatus.COMPLETED):
-        return None
-    assert job.started_at is not None
-    return Attempt(job.attempt, AttemptStatus(job.status), job.started_at, job.finished_at, None)
-
-
 def line_row(line: LogLine, number: int) -> Row:
     """The bindings of ``insert_log_line``."""
     return (number, line.attempt, to_micros(line.time), line.level, line.message)

@@ -55,7 +55,8 @@ def oldest_wait(reader: Session, queue: str, now: int) -> float | None:
     """Seconds since the earliest ``run_at`` of the queue that has passed."""
     priorities = reader.rows("priorities", (queue,))
     earliest = [reader.value("longest_due", (queue, priority)) for (priority,) in priorities]
-    due = [run_at for run_at in earliest if run_at <= now]
+    earliest.append(reader.value("longest_due_suspect", (queue,)))
+    due = [run_at for run_at in earliest if run_at is not None and run_at <= now]
     return (now - min(due)) / 1e6 if due else None
 
 

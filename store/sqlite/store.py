@@ -2,7 +2,6 @@
 
 import os
 import random
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -28,9 +27,9 @@ from store.protocol import (
 from store.sqlite.database import Database
 from store.sqlite.listing import list_jobs
 from store.sqlite.rows import (
+    Row,
     attempt_from_row,
     attempt_row,
-    current_attempt,
     from_micros,
     insert_row,
     job_from_row,
@@ -98,8 +97,7 @@ class SqliteStore:
             job, number = find(reader, job_id)
             attempts = [attempt_from_row(row) for row in reader.rows("list_attempts", (number,))]
         self._writer.sync_what_was_read()
-        current = current_attempt(job)
-        return [*attempts, current] if current else attempts
+        return attempts + transitions.attempt_told_by(job)
 
     def list_log(self, job_id: str) -> list[LogLine]:
         with self._database.snapshot() as reader:
@@ -202,8 +200,9 @@ class SqliteStore:
         self._writer.run(self._resume_queue, queue, durable=True)
 
     def _resume_queue(self, transaction: Transaction, queue: str) -> None:
-        transaction.run("resume_queue", (queue,))
-        transaction.run("clear_suspects", (queue,))
+        if queue in self._paused:
+            transaction.run("resume_queue", (queue,))
+            transaction.run("clear_suspects", (queue,))
         transaction.needs_sync = True
         transaction.on_commit(lambda: self._set_paused(self._paused - {queue}))
 
@@ -247,7 +246,7 @@ class SqliteStore:
         now = to_micros(self._clock.now())
         rows = transaction.rows("claim_job", (now, alone, job_id))
         if not rows:
-            transaction.leases.drop_owned([job_id], lease.owner)
+            self._release_jobs(transaction, [job_id], lease.owner)
             return None
         job = job_from_row(rows[0])
         transaction.leases.grant(job_id, lease)
@@ -328,11 +327,15 @@ class SqliteStore:
         return self._writer.run(self._release_expired, durable=False)
 
     def _release_expired(self, transaction: Transaction) -> list[Job]:
-        expired = transaction.leases.expired()
-        crashed = self._crash(transaction, expired, solo_limit=sys.maxsize, suspects=False)
-        for job_id in expired:
+        ended = []
+        for job_id in transaction.leases.expired():
+            row = transaction.row("get_job", (job_id,))
             transaction.leases.drop(job_id)
-        return crashed
+            if row is not None and row[3] == JobStatus.PROCESSING:
+                change = transitions.expired(job_from_row(row), self._clock.now())
+                self._save_change(transaction, job_from_row(row), change, row[-1])
+                ended.append(change.job)
+        return ended
 
     def recover(self, *, solo_limit: int) -> Recovery:
         return self._writer.run(self._recover, solo_limit, durable=True)
@@ -340,23 +343,16 @@ class SqliteStore:
     def _recover(self, transaction: Transaction, solo_limit: int) -> Recovery:
         for queue in self._paused:
             transaction.run("clear_suspects", (queue,))
-        processing = [job_id for (job_id,) in transaction.rows("processing_ids")]
-        crashed = self._crash(transaction, processing, solo_limit=solo_limit, suspects=True)
+        crashed = [self._crash(transaction, row, solo_limit) for row in transaction.rows("processing_jobs")]
         suspects = [job_id for (job_id,) in transaction.rows("suspect_ids")]
         return Recovery(crashed, suspects)
 
-    def _crash(self, transaction: Transaction, job_ids: list[str], *, solo_limit: int, suspects: bool) -> list[Job]:
-        """End the attempts of those that are processing; return these jobs as they are then."""
-        crashed = []
-        for job_id in job_ids:
-            for row in transaction.rows("get_job", (job_id,)):
-                job = job_from_row(row)
-                if job.status is JobStatus.PROCESSING:
-                    suspect = suspects and job.queue not in self._paused
-                    change = transitions.crashed(job, self._clock.now(), solo_limit=solo_limit, suspect=suspect)
-                    self._save_change(transaction, job, change, row[-1])
-                    crashed.append(change.job)
-        return crashed
+    def _crash(self, transaction: Transaction, row: Row, solo_limit: int) -> Job:
+        job, number = job_from_row(row), row[-1]
+        suspect = job.queue not in self._paused
+        change = transitions.crashed(job, self._clock.now(), solo_limit=solo_limit, suspect=suspect)
+        self._save_change(transaction, job, change, number)
+        return change.job
 
     def delete_finished(self, status: JobStatus, before: datetime, limit: int) -> int:
         return self._writer.run(self._delete_finished, status, before, limit, durable=False)
@@ -371,9 +367,11 @@ class SqliteStore:
     # Housekeeping.
 
     def flush(self) -> None:
+        self._database.check_open()
         self._writer.sync_what_was_read()
 
     def maintain(self) -> float:
+        self._database.check_open()
         self._writer.checkpoint()
         return _MAINTENANCE_INTERVAL
 

@@ -9,7 +9,7 @@ that.
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
 import apsw
@@ -57,12 +57,11 @@ class Transaction(Session):
 class Operation:
     """A piece of a transaction, as asked for by one caller."""
 
-    __slots__ = ("arguments", "durable", "function")
+    __slots__ = ("arguments", "function")
 
-    def __init__(self, function: Callable[..., object], arguments: tuple[Any, ...], durable: bool) -> None:
+    def __init__(self, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
         self.function = function
         self.arguments = arguments
-        self.durable = durable
 
 
 class SqliteWriter:
@@ -93,8 +92,11 @@ class SqliteWriter:
         self._needs_sync = 0
         #: Why nothing can be written any more, if so.
         self._broken: GoferError | None = None
-        self._transactions: Combiner[Operation] = Combiner(self._commit_batch, self._settle_batch)
-        self._syncs: Combiner[None] = Combiner(self._sync_batch, _settle_all)
+        # Those who wait for the disk form a line of their own: while it works for the ones before
+        # them, the others' transactions go on, and theirs becomes one large one.
+        self._quick: Combiner[Operation] = Combiner(self._commit)
+        self._durable: Combiner[Operation] = Combiner(self._commit_and_sync)
+        self._syncs: Combiner[None] = Combiner(self._sync_batch)
         self._connection.set_wal_hook(self._note_wal_size)
 
     def run(self, function: Callable[..., Result], *arguments: object, durable: bool) -> Result:
@@ -103,7 +105,8 @@ class SqliteWriter:
         With ``durable``, return only when the commit survives a power cut. What the function
         raises is raised here, and its writes are undone, its neighbours' are not.
         """
-        return cast(Result, self._transactions.run(Operation(function, arguments, durable)))
+        line = self._durable if durable else self._quick
+        return cast(Result, line.run(Operation(function, arguments)))
 
     def sync(self) -> None:
         """Make everything that is committed survive a power cut."""
@@ -164,39 +167,42 @@ class SqliteWriter:
 
     # One transaction for every operation that is in line.
 
-    def _commit_batch(self, batch: list[Ticket[Operation]]) -> None:
+    def _commit_and_sync(self, batch: list[Ticket[Operation]]) -> None:
+        self._commit(batch)
+        stored = [ticket for ticket in batch if ticket.error is None]
+        try:
+            if stored:
+                self.sync()
+        except StoreError as error:
+            _fail_all(stored, error)
+
+    def _commit(self, batch: list[Ticket[Operation]]) -> None:
+        """Commit all together or, because one of them failed and undid it all, each by itself."""
         with self._write_lock:
-            before = self._leases.copy()
-            try:
-                self._check_usable()
-                self._run_transaction(batch)
-            except BaseException as error:  # noqa: BLE001 - it belongs to the callers, whatever it is
-                self._roll_back(batch, error, before)
+            if not self._commit_together(batch) and len(batch) > 1:
+                for ticket in batch:
+                    ticket.error = None
+                    self._commit_together([ticket])
+
+    def _commit_together(self, batch: list[Ticket[Operation]]) -> bool:
+        leases = self._leases.copy()
+        try:
+            self._check_usable()
+            self._run_transaction(batch)
+        except BaseException as error:  # noqa: BLE001 - it belongs to the callers, whatever it is
+            self._leases.restore(leases)
+            self._needs_sync = min(self._needs_sync, self._commits)
+            self._roll_back()
+            _fail_all(batch, translate(error) if isinstance(error, apsw.Error) else error)
+            return False
+        return True
 
     def _run_transaction(self, batch: list[Ticket[Operation]]) -> None:
         transaction = Transaction(self._connection, self._leases)
         self._connection.execute("BEGIN IMMEDIATE")
-        if len(batch) == 1:
-            operation = batch[0].request
-            batch[0].result = operation.function(transaction, *operation.arguments)
-        else:
-            for ticket in batch:
-                self._run_operation(transaction, ticket)
-        self._commit(transaction)
-
-    def _run_operation(self, transaction: Transaction, ticket: Ticket[Operation]) -> None:
-        operation = ticket.request
-        self._connection.execute("SAVEPOINT operation")
-        try:
+        for ticket in batch:
+            operation = ticket.request
             ticket.result = operation.function(transaction, *operation.arguments)
-        except Exception as error:
-            if not self._connection.in_transaction:  # SQLite undid it all, as on a full disk
-                raise
-            self._connection.execute("ROLLBACK TO operation")
-            ticket.error = _translated(error)
-        self._connection.execute("RELEASE operation")
-
-    def _commit(self, transaction: Transaction) -> None:
         if transaction.needs_sync:
             self._needs_sync = self._commits + 1
         try:
@@ -207,40 +213,16 @@ class SqliteWriter:
         self._tally.apply(transaction.deltas)
         transaction.committed()
 
-    def _roll_back(
-        self, batch: list[Ticket[Operation]], error: BaseException, leases: dict[str, tuple[str, float]]
-    ) -> None:
-        self._leases.restore(leases)
-        self._needs_sync = min(self._needs_sync, self._commits)
-        if not isinstance(error, StoreClosed) and self._connection.in_transaction:
+    def _roll_back(self) -> None:
+        # After some errors SQLite has undone the transaction by itself; and a closed store has no connection.
+        if not isinstance(self._broken, StoreClosed) and self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
-        error = _translated(error)
-        for ticket in batch:
-            ticket.error = ticket.error or error
 
     def _translated_commit(self, error: apsw.Error) -> StoreError:
         translated = translate_commit(error)
         if isinstance(translated, OutcomeUnknown):
             self._broken = translated
         return translated
-
-    def _settle_batch(self, batch: list[Ticket[Operation]]) -> None:
-        """Let the callers go; those who need it on disk after one sync for all of them."""
-        waiting = []
-        for ticket in batch:
-            if ticket.request.durable and ticket.error is None:
-                waiting.append(ticket)
-            else:
-                ticket.settle()
-        if not waiting:
-            return
-        try:
-            self.sync()
-        except StoreError as error:
-            for ticket in waiting:
-                ticket.error = error
-        for ticket in waiting:
-            ticket.settle()
 
     # One fdatasync for every caller that is in line.
 
@@ -257,15 +239,6 @@ class SqliteWriter:
             _fail_all(batch, error)
 
 
-def _settle_all(batch: list[Ticket[None]]) -> None:
-    for ticket in batch:
-        ticket.settle()
-
-
-def _fail_all(batch: list[Ticket[None]], error: StoreError) -> None:
+def _fail_all(batch: Sequence[Ticket[Any]], error: BaseException) -> None:
     for ticket in batch:
         ticket.error = error
-
-
-def _translated(error: BaseException) -> BaseException:
-    return translate(error) if isinstance(error, apsw.Error) else error

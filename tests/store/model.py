@@ -122,7 +122,7 @@ class Model:
                 self._settle(job, AttemptStatus.INTERRUPTED, self._again(job))
 
     def crash(self, job: Expected, *, suspect: bool, solo_limit: float) -> None:
-        """End the attempt because its process or its lease died."""
+        """End the attempt because its process died."""
         job.solo_crashes += job.alone
         guilty = job.solo_crashes >= solo_limit
         self._fail(job, Failed(None, final=guilty, how=AttemptStatus.CRASHED))  # type: ignore[arg-type]
@@ -147,7 +147,7 @@ class Model:
         for job in lapsed:
             job.holder = None
             if job.id in ended:
-                self.crash(job, suspect=False, solo_limit=float("inf"))
+                self._fail(job, Failed(None, how=AttemptStatus.CRASHED))  # type: ignore[arg-type]
         return ended
 
     def recover(self) -> set[str]:

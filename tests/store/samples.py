@@ -83,9 +83,9 @@ def create_in(store: JobStore, status: JobStatus, **fields: Any) -> Job:
 def all_jobs(store: JobStore, where: JobFilter = EVERYTHING, limit: int = 1000) -> list[Job]:
     """Every job that a listing shows, walking its cursors."""
     page = store.list_jobs(where, limit)
-    jobs = page.jobs
-    while page.next_cursor is not None:
-        page = store.list_jobs(where, limit, page.next_cursor)
-        assert page.jobs
-        jobs = jobs + page.jobs
+    jobs = list(page.jobs)
+    while (cursor := page.next_cursor) is not None:
+        page = store.list_jobs(where, limit, cursor)
+        assert page.next_cursor != cursor, "the walk stands still"
+        jobs += page.jobs
     return jobs

@@ -17,7 +17,7 @@ class Desk:
         self.turns: list[list[int]] = []
         self.open = threading.Event()
         self.busy = threading.Event()
-        self.combiner: Combiner[int] = Combiner(self._serve, self._settle)
+        self.combiner: Combiner[int] = Combiner(self._serve)
 
     def _serve(self, batch: list[Ticket[int]]) -> None:
         self.turns.append([ticket.request for ticket in batch])
@@ -27,10 +27,6 @@ class Desk:
             if ticket.request < 0:
                 ticket.error = ValueError(str(ticket.request))
             ticket.result = ticket.request * 2
-
-    def _settle(self, batch: list[Ticket[int]]) -> None:
-        for ticket in batch:
-            ticket.settle()
 
     def in_line(self) -> int:
         return len(self.combiner._line)
@@ -81,32 +77,6 @@ def test_an_error_reaches_only_the_one_who_asked() -> None:
     assert answers == {1: 2, 3: 6}
 
 
-def test_the_next_turn_may_begin_while_the_last_one_is_being_settled() -> None:
-    """What comes after the exclusive part, such as waiting for the disk, does not hold up the line."""
-    settling, go_on = threading.Event(), threading.Event()
-    served: list[int] = []
-
-    def serve(batch: list[Ticket[int]]) -> None:
-        served.extend(ticket.request for ticket in batch)
-
-    def settle(batch: list[Ticket[int]]) -> None:
-        if batch[0].request == 1:
-            settling.set()
-            assert go_on.wait(5)
-        for ticket in batch:
-            ticket.settle()
-
-    combiner: Combiner[int] = Combiner(serve, settle)
-    first = threading.Thread(target=combiner.run, args=(1,))
-    first.start()
-    assert settling.wait(5)
-    combiner.run(2)
-    assert served == [1, 2]
-    assert first.is_alive()
-    go_on.set()
-    first.join(5)
-
-
 @pytest.mark.parametrize("threads", [2, 16])
 def test_nobody_is_forgotten_and_nobody_is_served_twice(threads: int) -> None:
     counted: list[int] = []
@@ -114,11 +84,7 @@ def test_nobody_is_forgotten_and_nobody_is_served_twice(threads: int) -> None:
     def serve(batch: list[Ticket[int]]) -> None:
         counted.extend(ticket.request for ticket in batch)
 
-    def settle(batch: list[Ticket[int]]) -> None:
-        for ticket in batch:
-            ticket.settle()
-
-    combiner: Combiner[int] = Combiner(serve, settle)
+    combiner: Combiner[int] = Combiner(serve)
 
     def ask(start: int) -> None:
         for request in range(start, 500 * threads, threads):

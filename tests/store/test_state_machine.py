@@ -291,6 +291,7 @@ def test_a_store_never_differs_from_a_simple_model(kind: str) -> None:
             derandomize=True,
             database=None,
             deadline=None,
+            report_multiple_bugs=False,
             max_examples=150,
             stateful_step_count=50,
             suppress_health_check=list(HealthCheck),

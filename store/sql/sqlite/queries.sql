@@ -78,6 +78,9 @@ WHERE status = 'pending' AND queue = ? AND suspect = 0 AND priority = ? AND run_
 -- name: longest_due
 SELECT min(run_at) FROM jobs WHERE status = 'pending' AND queue = ? AND suspect = 0 AND priority = ?;
 
+-- name: longest_due_suspect
+SELECT min(run_at) FROM jobs WHERE suspect = 1 AND status = 'pending' AND queue = ?;
+
 -- name: claim_job
 UPDATE jobs
 SET
@@ -114,8 +117,14 @@ UPDATE jobs SET progress_fraction = ?, progress_message = ? WHERE number = ?;
 -- name: find_attempt
 SELECT number FROM jobs WHERE id = ? AND attempt = ? AND status = 'processing';
 
--- name: processing_ids
-SELECT id FROM jobs WHERE status = 'processing' ORDER BY number;
+-- name: processing_jobs
+SELECT
+    id, type, queue, status, priority, payload, result, error, progress_fraction, progress_message, attempt,
+    interruptions, cancel_requested, max_attempts, timeout, tags, created_at, run_at, started_at, finished_at, backoff,
+    failures, suspect, alone, solo_crashes, number
+FROM jobs
+WHERE status = 'processing'
+ORDER BY number;
 
 -- name: suspect_ids
 SELECT id FROM jobs WHERE suspect = 1 AND status = 'pending' ORDER BY number;

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from store.errors import OutcomeUnknown, StoreClosed
+from store.errors import IllegalTransition, OutcomeUnknown, StoreClosed
 from store.job import JobStatus
 from store.protocol import JobFilter
 from store.sqlite import SqliteStore
 from tests.eventually import eventually
 from tests.fake_clock import FakeClock
+from tests.store.recount import check_counts
 from tests.store.samples import DONE, OURS, claim, create, create_processing, new_job
 
 
@@ -109,19 +110,43 @@ def test_whoever_could_see_an_outcome_waits_until_it_is_synced(
     assert syncs_of(disk, lambda: read(store, job)) == 0
 
 
-def test_submissions_that_wait_for_the_disk_together_share_its_next_sync(store: SqliteStore, disk: Disk) -> None:
+def test_submissions_that_wait_for_the_disk_share_its_next_sync(store: SqliteStore, disk: Disk) -> None:
     disk.free.clear()
     first = in_thread(lambda: create(store))
     eventually(lambda: disk.waiting == 1)
     others = [in_thread(lambda: create(store)) for _ in range(10)]
-    # They commit while the first one waits for the disk ...
-    eventually(lambda: store._tally.by_status()[JobStatus.PENDING] == 11)
+    eventually(lambda: len(store._writer._durable._line) == 10)
     disk.free.set()
     for thread in [first, *others]:
         thread.join(5)
         assert not thread.is_alive()
-    # ... and not each with a sync of its own.
-    assert disk.syncs < 6
+    assert store.count_jobs()[JobStatus.PENDING] == 11
+    assert disk.syncs == 2
+
+
+def test_a_failed_operation_fails_alone(store: SqliteStore, disk: Disk) -> None:
+    """Those who shared its transaction get what they asked for."""
+    pending, final = create(store), create(store)
+    store.cancel_job(final.id)
+    disk.free.clear()
+    first = in_thread(lambda: create(store))
+    eventually(lambda: disk.waiting == 1)
+    errors: list[Exception] = []
+
+    def cancel(job_id: str) -> None:
+        try:
+            store.cancel_job(job_id)
+        except IllegalTransition as error:
+            errors.append(error)
+
+    others = [in_thread(lambda job_id=job.id: cancel(job_id)) for job in (final, pending)]
+    eventually(lambda: len(store._writer._durable._line) == 2)
+    disk.free.set()
+    for thread in [first, *others]:
+        thread.join(5)
+    assert len(errors) == 1
+    assert store.get_job(pending.id).status is JobStatus.CANCELLED
+    check_counts(store, FakeClock())
 
 
 def test_a_claim_goes_on_while_a_submission_waits_for_the_disk(store: SqliteStore, disk: Disk) -> None:
