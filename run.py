@@ -15,7 +15,7 @@ from app.server import HttpServer, listen
 from app.signals import StopRequest
 from app.version import VERSION
 from store import open_store
-from store.clock import SystemClock
+from store.clock import Clock, SystemClock
 from store.errors import GoferError
 from store.protocol import JobStore
 from worker.engine import Engine
@@ -24,7 +24,7 @@ from worker.registry import Registry
 _log = logging.getLogger("gofer")
 
 #: Exit codes beside 0.
-CANNOT_START, STORE_FAILED = 2, 3
+CANNOT_START, FAILED = 2, 3
 #: Seconds that requests in flight get to be answered, once the jobs have been seen to.
 _HTTP_TIMEOUT = 5.0
 
@@ -57,8 +57,8 @@ def _serve(settings: Config, registry: Registry) -> int:
         closing(listen(settings.host, settings.port)) as listener,
         closing(open_store(settings.store, clock, rng)) as store,
     ):
-        engine = _engine(settings, store, registry, clock, rng)
         stop = StopRequest(clock)
+        engine = _engine(settings, store, registry, clock, rng, stop=stop)
         app = create_app(engine, on_fatal=stop.fail, max_body=settings.max_body, max_waiting=settings.threads // 2)
         server = HttpServer(
             app,
@@ -74,21 +74,14 @@ def _serve(settings: Config, registry: Registry) -> int:
         queues = ", ".join(f"{name}={workers}" for name, workers in settings.all_queues.items())
         _log.info("serving on %s (store %s, queues %s)", server.url, settings.store, queues)
         _log.info("stopping: %s", stop.wait())
-        if stop.fatal is None:
-            engine.stop()
-        # After the engine, so that until here everybody can read how the jobs ended.
-        server.stop(_HTTP_TIMEOUT)
-        _log.info("http server stopped")
-        if stop.fatal is not None:
-            # The store is not touched again: only a fresh start can tell what it holds.
-            _log.critical("ended: %s", stop.fatal)
-            logging.shutdown()
-            os._exit(STORE_FAILED)
+        _shut_down(stop, engine, server)
     _log.info("store closed")
     return 0
 
 
-def _engine(settings: Config, store: JobStore, registry: Registry, clock: SystemClock, rng: random.Random) -> Engine:
+def _engine(
+    settings: Config, store: JobStore, registry: Registry, clock: Clock, rng: random.Random, *, stop: StopRequest
+) -> Engine:
     return Engine(
         store,
         registry,
@@ -98,7 +91,24 @@ def _engine(settings: Config, store: JobStore, registry: Registry, clock: System
         shutdown_timeout=settings.shutdown_timeout,
         max_backlog=settings.max_backlog,
         retention=settings.retention,
+        on_fatal=stop.fail,
     )
+
+
+def _shut_down(stop: StopRequest, engine: Engine, server: HttpServer) -> None:
+    """Everything but the store, which is closed last because all the others use it."""
+    # First, so that no new work comes in, and nobody who waits for a job holds up what follows.
+    engine.begin_stop()
+    if stop.fatal is None:
+        engine.stop()
+    # After the engine, so that until here everybody can read how the jobs ended.
+    server.stop(_HTTP_TIMEOUT)
+    _log.info("http server stopped")
+    if stop.fatal is not None:
+        # The store is not touched again, not even to close it: only a new start can tell what it holds.
+        _log.critical("ended: %s", stop.fatal)
+        logging.shutdown()
+        os._exit(FAILED)
 
 
 def _load_handlers(settings: Config) -> Registry:

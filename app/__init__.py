@@ -24,7 +24,7 @@ def create_app(
     at a time. ``on_fatal`` is called, in the thread of a request, with an error after which the
     process must end; it has to return at once.
     """
-    app = Flask("gofer", static_folder=None, template_folder=None)
+    app = Flask(__name__, static_folder=None, template_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = max_body
     # A path is what it is: no redirect to another spelling.
     app.url_map.merge_slashes = False

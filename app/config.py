@@ -15,7 +15,8 @@ from types import MappingProxyType
 from typing import Any
 
 from app.logs import FORMATS, LEVELS
-from store.errors import GoferError
+from store import check_url
+from store.errors import CannotOpenStore, GoferError
 from store.job import JobStatus
 
 _PREFIX = "GOFER_"
@@ -95,6 +96,14 @@ def _queues(text: str) -> Mapping[str, int]:
     return MappingProxyType(queues)
 
 
+def _store(text: str) -> str:
+    try:
+        check_url(text.strip())
+    except CannotOpenStore as error:
+        raise ValueError(str(error)) from None
+    return text.strip()
+
+
 _KEPT = MappingProxyType({JobStatus.COMPLETED: "7d", JobStatus.CANCELLED: "7d", JobStatus.FAILED: "30d"})
 
 
@@ -123,7 +132,7 @@ class Config:
 
     host: str = _setting("127.0.0.1", _text, "address to listen on")
     port: int = _setting("8080", _whole(0, 65_535), "port to listen on, 0 for any; a plain PORT is honoured, too")
-    store: str = _setting("sqlite:gofer.db", _text, "where jobs are kept: sqlite:PATH or memory:")
+    store: str = _setting("sqlite:gofer.db", _store, "where jobs are kept: sqlite:PATH or memory:")
     workers: int = _setting("4", _whole(1, _MAX_WORKERS), "threads that run the jobs of the queue default")
     queues: Mapping[str, int] = _setting("", _queues, "more queues and their threads, such as reports=1,mail=8")
     threads: int = _setting("16", _whole(2, 256), "threads that answer HTTP requests; half of them may wait for jobs")

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 import msgspec
 from flask import Flask, Response, request
+from msgspec import UNSET, UnsetType
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from store.errors import GoferError, OutcomeUnknown
@@ -96,14 +97,15 @@ class FieldError(msgspec.Struct, frozen=True):
     message: str
 
 
-class _Details(msgspec.Struct, frozen=True, omit_defaults=True):
+class _Details(msgspec.Struct, frozen=True):
     """The members of a problem, in the order of the wire."""
 
     type: str
     title: str
     status: int
     detail: str
-    errors: Sequence[FieldError] = ()
+    #: Left out where no single part is to blame.
+    errors: Sequence[FieldError] | UnsetType = UNSET
 
 
 class Problem(Exception):
@@ -135,15 +137,15 @@ class Problem(Exception):
 
     def body(self) -> bytes:
         """The problem as JSON."""
-        return msgspec.json.encode(describe(self.code, self.detail, self.errors)) + b"\n"
+        errors = [FieldError(_clean(error.path), _clean(error.message)) for error in self.errors]
+        kind = self.kind
+        details = _Details(f"/problems/{self.code}", kind.title, kind.status, _clean(self.detail), errors or UNSET)
+        return msgspec.json.encode(details) + b"\n"
 
 
-def describe(code: str, detail: str, errors: Sequence[FieldError] = ()) -> msgspec.Struct:
-    """The members of a problem."""
-    kind = KINDS[code]
-    # A text from the system, such as a file name, may hold lone surrogates, which JSON cannot.
-    text = detail.encode("utf-8", "replace").decode()
-    return _Details(f"/problems/{code}", kind.title, kind.status, text, errors)
+def _clean(text: str) -> str:
+    # A text from the system or from a handler may hold lone surrogates, which JSON cannot.
+    return text.encode("utf-8", "replace").decode()
 
 
 def shown(value: object) -> str:

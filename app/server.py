@@ -1,6 +1,7 @@
 """Waitress, and its orderly stop."""
 
 import logging
+import os
 import resource
 import socket
 import threading
@@ -47,8 +48,13 @@ def listen(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=_BACKLOG, dualstack_ipv6=host == "::")
     except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise CannotListen(f"cannot listen on {host} port {port}: {reason}") from error
+        raise CannotListen(f"cannot listen on {host} port {port}: {_reason(error)}") from error
+
+
+def _reason(error: OSError | UnicodeError) -> str:
+    if isinstance(error, OSError) and error.errno and not isinstance(error, socket.gaierror):
+        return os.strerror(error.errno)  # the error's own text repeats the address
+    return getattr(error, "strerror", None) or str(error)
 
 
 class HttpServer(TcpWSGIServer):  # type: ignore[misc]
@@ -74,6 +80,7 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
         ``on_death`` is called when the server ended although nobody stopped it.
         """
         self.clock = clock
+        self.max_body = max_body
         #: Answers close their connections from now on.
         self.stopping = False
         #: The stop's time was up before everything was answered.

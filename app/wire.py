@@ -109,8 +109,11 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]
     def execute(self) -> None:
         """Send the problem and end the connection."""
         error = self.request.error
-        detail = "the body is too large" if error.code == 413 else str(error.body)
-        problem = Problem(_PROBLEMS.get(error.code, "internal"), detail)
+        details = {
+            413: f"the body is larger than {self.channel.server.max_body} bytes",
+            431: f"the headers are larger than {self.channel.adj.max_request_header_size} bytes",
+        }
+        problem = Problem(_PROBLEMS.get(error.code, "internal"), details.get(error.code, str(error.body)))
         body = problem.body()
         self.status = f"{error.code} {error.reason}"
         self.response_headers.append(("Content-Type", MEDIA_TYPE))

@@ -10,14 +10,18 @@ from store.protocol import JobStore
 from store.sqlite import SqliteStore
 
 
+def check_url(url: str) -> None:
+    """Raise CannotOpenStore unless ``url`` is of a form that names a store. Looks at nothing but the text."""
+    kind, _, rest = url.partition(":")
+    if (kind, bool(rest)) not in {("sqlite", True), ("memory", False)} or ":" not in url:
+        raise CannotOpenStore(f"{url!r} names no store; write sqlite:PATH or memory:")
+
+
 def open_store(url: str, clock: Clock, rng: random.Random) -> JobStore:
     """Open the store that ``url`` names: ``sqlite:PATH`` or ``memory:``.
 
     Raises CannotOpenStore when the URL is of another form or the store cannot be opened.
     """
-    kind, _, rest = url.partition(":")
-    if kind == "sqlite" and rest:
-        return SqliteStore(Path(rest), clock, rng)
-    if kind == "memory" and not rest:
-        return MemoryStore(clock, rng)
-    raise CannotOpenStore(f"{url!r} names no store; write sqlite:PATH or memory:")
+    check_url(url)
+    kind, _, path = url.partition(":")
+    return SqliteStore(Path(path), clock, rng) if kind == "sqlite" else MemoryStore(clock, rng)

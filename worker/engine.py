@@ -260,8 +260,9 @@ class Engine:
     def _join_workers(self, seconds: float) -> bool:
         """Wait for all workers together; whether all have ended."""
         deadline = self._clock.monotonic() + seconds
-        threads = [worker for crew in self._crews.values() for worker in crew.members]
-        ended = [worker.join(max(0.0, deadline - self._clock.monotonic())) for worker in threads]
+        # The quarantine's loop first: it may be about to start a suspect's thread.
+        joins = [self._quarantine.loop.join, *(worker.join for crew in self._crews.values() for worker in crew.members)]
+        ended = [join(max(0.0, deadline - self._clock.monotonic())) for join in joins]
         for thread in self._quarantine.threads:
             thread.join(max(0.0, deadline - self._clock.monotonic()))
         return all(ended) and not self._quarantine.threads
@@ -374,7 +375,7 @@ class Engine:
             **{status.value: counts[status] for status in JobStatus},
             "workers": sum(self._workers(name) for name in self._queues),
             "busy": self._busy(),
-            "buffered": sum(len(queue) for queue in self._queues.values()),
+            "buffered": sum(queue.size for queue in self._queues.values()),
             "abandoned": self._watchdog.abandoned,
         }
 

@@ -42,13 +42,15 @@ class JobQueue:
         # What was refused while a feed is under way; None between feeds.
         self._aside: list[tuple[str, int]] | None = None
 
-    def __len__(self) -> int:
+    @property
+    def size(self) -> int:
+        """How many ids are in the buffer. Not ``len``: an empty queue must not be false."""
         return len(self._buffer.queue)
 
     @property
     def accepts(self) -> bool:
         """Whether ``offer`` would probably take an id at once. A hint: it looks without the lock."""
-        return not self._overflowing and len(self) < self._buffer.maxsize
+        return not self._overflowing and self.size < self._buffer.maxsize
 
     def offer(self, job_id: str, priority: int, timeout: float = 0.1) -> bool:
         """Put an id in; whether the buffer has it now.
@@ -105,7 +107,7 @@ class JobQueue:
         """Whether the store holds due jobs and the buffer is at least half empty."""
         with self._lock:
             may = not self._closed and not self._stop.is_set()
-            return may and self._overflowing and len(self) <= self._half
+            return may and self._overflowing and self.size <= self._half
 
     def begin_feed(self) -> int:
         """How many ids there is room for. Ids offered until ``fill`` are remembered.
@@ -148,7 +150,7 @@ class JobQueue:
                 heapify(self._buffer.queue)
                 self._buffer.not_full.notify(len(gone))
             # May have jumped over the half, where ``get`` would have told.
-            has_room = bool(gone) and self._overflowing and len(self) <= self._half
+            has_room = bool(gone) and self._overflowing and self.size <= self._half
         if has_room:
             self.on_room()
 

@@ -1,6 +1,7 @@
 """The calls about jobs."""
 
 import hashlib
+from contextlib import suppress
 from typing import Annotated
 from urllib.parse import urlencode
 
@@ -13,7 +14,7 @@ from app.request_headers import check_json_body, idempotency_key, preferred_wait
 from app.resources import answer, answer_with, job_resource, json_body
 from app.submission import Desk, Instant, Name, Tag
 from app.waiting import MAX_WAIT, WaitingRoom
-from store.errors import JobNotFound
+from store.errors import JobNotFound, StoreError
 from store.job import JobStatus
 from store.protocol import JobFilter
 from worker.engine import Engine
@@ -64,7 +65,9 @@ class JobCalls:
             headers.append(("Idempotency-Replayed", "true"))
         if "HTTP_PREFER" in environ and (seconds := preferred_wait(environ)) is not None:
             seconds = min(seconds, MAX_WAIT)
-            job = self._room.wait(job.id, seconds, environ)
+            # The job is stored: that it cannot be looked at just now must not say otherwise.
+            with suppress(StoreError):
+                job = self._room.wait(job.id, seconds, environ)
             if job.status.is_final:
                 status = 200
                 headers.append(("Preference-Applied", f"wait={seconds}"))

@@ -1,6 +1,7 @@
 """A whole service in one process: memory store, engine, application and server."""
 
 import json
+import logging
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -82,6 +83,19 @@ def running(**engine_settings: Any) -> Iterator[Service]:
         engine.stop()
         server.stop(5)
         store.close()
+
+
+@pytest.fixture
+def restored_logging() -> Iterator[None]:
+    """Logging may be configured at will; afterwards it is as it was."""
+    root = logging.getLogger()
+    handlers, level, raises = root.handlers[:], root.level, logging.raiseExceptions
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.raiseExceptions = raises
+    for name in ("waitress", "waitress.queue"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="module")

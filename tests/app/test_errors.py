@@ -45,8 +45,14 @@ def test_a_problem_has_the_members_of_rfc_9457_in_order() -> None:
     assert list(json.loads(problem.body())) == ["type", "title", "status", "detail", "errors"]
 
 
+def test_where_no_part_is_to_blame_no_errors_are_listed() -> None:
+    assert list(json.loads(Problem("not_ready", "starting").body())) == ["type", "title", "status", "detail"]
+
+
 def test_a_text_that_json_cannot_hold_is_no_second_error() -> None:
-    assert json.loads(Problem("internal", "file \udcff").body())["detail"] == "file ?"
+    body = json.loads(Problem("internal", "file \udcff", [FieldError("\udcff", "\udcff")]).body())
+
+    assert (body["detail"], body["errors"]) == ("file ?", [{"path": "?", "message": "?"}])
 
 
 class Failing:

@@ -4,7 +4,6 @@ import io
 import json
 import logging
 import re
-from collections.abc import Iterator
 
 import pytest
 
@@ -14,15 +13,8 @@ TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 
 
 @pytest.fixture
-def stream() -> Iterator[io.StringIO]:
-    root = logging.getLogger()
-    handlers, level, raises = root.handlers[:], root.level, logging.raiseExceptions
-    yield io.StringIO()
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.raiseExceptions = raises
-    for name in ("waitress", "waitress.queue"):
-        logging.getLogger(name).setLevel(logging.NOTSET)
+def stream(restored_logging: None) -> io.StringIO:
+    return io.StringIO()
 
 
 def test_text_has_time_level_logger_message_and_fields(stream: io.StringIO) -> None:

@@ -122,7 +122,7 @@ def test_an_overflowing_queue_refuses_even_when_it_has_room(queue: JobQueue) -> 
     queue.hold()
     assert not queue.accepts
     assert not queue.offer("a", 0)
-    assert len(queue) == 0
+    assert queue.size == 0
 
 
 def test_a_queue_begins_overflowing(stop: threading.Event) -> None:
@@ -173,7 +173,7 @@ def test_what_does_not_fit_is_returned_and_keeps_it_overflowing(queue: JobQueue)
 
 def test_room_is_told_once_when_an_overflowing_buffer_has_become_half_empty(queue: JobQueue) -> None:
     told: list[int] = []
-    queue.on_room = lambda: told.append(len(queue))
+    queue.on_room = lambda: told.append(queue.size)
     fed(queue, *(f"job {n}" for n in range(10)), more=True)
     while queue.get_nowait():
         pass
@@ -182,7 +182,7 @@ def test_room_is_told_once_when_an_overflowing_buffer_has_become_half_empty(queu
 
 def test_no_room_is_told_while_it_does_not_overflow(queue: JobQueue) -> None:
     told: list[int] = []
-    queue.on_room = lambda: told.append(len(queue))
+    queue.on_room = lambda: told.append(queue.size)
     fill(queue)
     taken(queue)
     assert not told
@@ -190,7 +190,7 @@ def test_no_room_is_told_while_it_does_not_overflow(queue: JobQueue) -> None:
 
 def test_a_discard_that_jumps_over_the_half_tells_of_room(queue: JobQueue) -> None:
     told: list[int] = []
-    queue.on_room = lambda: told.append(len(queue))
+    queue.on_room = lambda: told.append(queue.size)
     fed(queue, *(f"job {n}" for n in range(10)), more=True)
     queue.discard([f"job {n}" for n in range(2, 9)])
     assert told == [3]

@@ -152,6 +152,7 @@ def test_the_failure_is_gone_after_a_good_turn() -> None:
 
 def test_wakes_do_not_cut_the_rest_after_a_failure_short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop_module, "_FIRST_REST", 60.0)
+    monkeypatch.setattr(loop_module, "_LONGEST_REST", 60.0)
     turns: list[int] = []
     failed = threading.Event()
 
