@@ -8,7 +8,7 @@ Run as ``python -m benchmarks.echo_server PORT``.
 import logging
 import sys
 
-import waitress
+import waitress  # type: ignore[import-untyped]
 from flask import Flask, Response, jsonify, request
 
 app = Flask(__name__)

@@ -124,8 +124,7 @@ class Dispatcher:
             # Without room, too, a reservation of nothing tells when the next job is due.
             found = self._store.reserve_jobs(queue.name, room, self._lease)
         except BaseException:
-            queue.fill([], more=True)
-            self.ask([queue.name])
+            queue.fill([], more=True)  # It goes on wanting to be fed.
             raise
         left = queue.fill(found.jobs, more=len(found.jobs) >= room)
         if left:

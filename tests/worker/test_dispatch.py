@@ -75,6 +75,15 @@ def test_only_the_first_submission_pays_for_a_full_buffer(bench: SetUp) -> None:
     completed(made, 121)
 
 
+def test_a_reserved_job_that_the_buffer_refuses_is_given_back(bench: SetUp, faulty: FaultyStore) -> None:
+    """The queue begins to overflow between the reservation and the offer."""
+    made = bench(faulty).start()
+    made.final(made.submit())
+    faulty.run("create_jobs", made.engine._queues["default"].hold, after=True)
+    made.submit()
+    completed(made, 2)
+
+
 def test_a_batch_runs_in_order(bench: SetUp) -> None:
     order: list[object] = []
     made = bench(handlers={"note": lambda ctx, payload: order.append(payload)}).start()

@@ -171,12 +171,15 @@ def test_what_does_not_fit_is_returned_and_keeps_it_overflowing(queue: JobQueue)
     assert not queue.accepts
 
 
-def test_room_is_told_once_when_an_overflowing_buffer_has_become_half_empty(queue: JobQueue) -> None:
+@pytest.mark.parametrize("get", [JobQueue.get, JobQueue.get_nowait])
+def test_room_is_told_once_when_an_overflowing_buffer_has_become_half_empty(
+    queue: JobQueue, get: Callable[[JobQueue], str | None]
+) -> None:
     told: list[int] = []
     queue.on_room = lambda: told.append(queue.size)
     fed(queue, *(f"job {n}" for n in range(10)), more=True)
-    while queue.get_nowait():
-        pass
+    for _ in range(10):
+        assert get(queue)
     assert told == [5]
 
 

@@ -12,6 +12,7 @@ from store.errors import IllegalTransition
 from store.job import AttemptStatus, Backoff, JobStatus
 from tests.eventually import eventually
 from tests.worker.engines import Bench
+from tests.worker.faulty_store import FaultyStore
 from worker import Cancelled, Fail, JobContext, Retry
 
 SetUp = Callable[..., Bench]
@@ -125,6 +126,25 @@ def test_no_line_is_lost_or_doubled_between_the_recorder_and_the_outcome(
         assert [line.message for line in made.store.list_log(job_id)] == [str(number) for number in range(20)]
 
 
+def test_an_outcome_waits_for_the_notes_that_are_being_written(bench: SetUp, faulty: FaultyStore) -> None:
+    """The store would refuse notes of an attempt that is over."""
+    recording = threading.Event()
+
+    def talk(ctx: JobContext, payload: object) -> None:
+        ctx.log("hello")
+        assert recording.wait(5)
+
+    def let_the_handler_end() -> None:
+        recording.set()
+        assert not threading.Event().wait(0.05)
+
+    faulty.run("record_notes", let_the_handler_end)
+    made = bench(faulty, handlers={"talk": talk}).start()
+    job_id = made.submit("talk")
+    made.final(job_id)
+    assert [line.message for line in faulty.list_log(job_id)] == ["hello"]
+
+
 def test_progress_is_seen_while_the_job_runs(bench: SetUp) -> None:
     go_on = threading.Event()
 
@@ -193,7 +213,7 @@ def test_a_sleeping_job_ends_at_once_when_it_is_cancelled(bench: SetUp) -> None:
     assert (job.status, job.error) == (JobStatus.CANCELLED, None)
 
 
-def test_a_cancel_in_the_middle_of_a_claim_reaches_the_handler(bench: SetUp, faulty: object) -> None:
+def test_a_cancel_in_the_middle_of_a_claim_reaches_the_handler(bench: SetUp, faulty: FaultyStore) -> None:
     """The store says processing, but the handler is not known yet."""
     made = bench(faulty)
     ids: list[str] = []
