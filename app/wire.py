@@ -102,6 +102,12 @@ class Task(WSGITask):  # type: ignore[misc]
         head: bytes = super().build_response_header()
         return head
 
+    def write(self, data: bytes) -> None:
+        """Pass on a piece of the answer; one that is not the last leaves at once."""
+        super().write(data)
+        if self.content_bytes_written != self.content_length:
+            self.channel.flush()
+
 
 class ProblemTask(ErrorTask):  # type: ignore[misc]
     """Answers a request that never reached the application, in the application's manner."""
@@ -141,6 +147,32 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     @last_activity.setter
     def last_activity(self, _wall_clock: Any) -> None:
         self._last_activity: float = self.server.clock.monotonic()
+
+    def writable(self) -> bool:
+        """Whether the loop has something to do when the socket takes more bytes.
+
+        Not while an answer is still being put together: the loop would spin until that is done,
+        and take the interpreter from the thread that does it.
+        """
+        if self.requests and self.total_outbufs_len < self.adj.send_bytes:
+            return bool(self.will_close or self.close_when_flushed)
+        return bool(super().writable())
+
+    def service(self) -> None:
+        """Answer one request."""
+        super().service()
+        # The loop sends what is left, but not while a next request is being answered: a pipelined
+        # one that waits for its job must not hold back the answer before it.
+        if self.requests:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send as much of the answer as the socket takes, in this thread; the loop sends the rest."""
+        with self.outbuf_lock:
+            if self.total_outbufs_len:
+                self._flush_exception(self._flush_some, do_close=False)
+        if self.total_outbufs_len:
+            self.server.pull_trigger()
 
     def is_busy(self) -> bool:
         """Whether a request is being answered, or an answer being sent."""

@@ -82,7 +82,7 @@ class Engine:
         max_backlog: int = 1_000_000,
         retention: Mapping[JobStatus, float] | None = None,
         max_result_bytes: int = 1_048_576,
-        quarantine_limit: float = 30.0,
+        quarantine_limit: float = 10.0,
         solo_limit: int = 2,
         on_fatal: Callable[[OutcomeUnknown], None] = _nothing,
     ) -> None:
@@ -367,8 +367,9 @@ class Engine:
     def stats(self) -> dict[str, int]:
         """Jobs by status, then what the engine is doing.
 
-        ``workers`` that there are, ``busy`` ones among them, ``buffered`` jobs, and how many
-        threads were ``abandoned`` since the start.
+        ``workers`` that there are, ``busy`` ones among them, ``buffered`` jobs, how many threads
+        were ``abandoned`` since the start, and ``suspects``: jobs that ran when the service died
+        and are run alone before the queues open.
         """
         counts = self.store.count_jobs()
         return {
@@ -377,6 +378,7 @@ class Engine:
             "busy": self._busy(),
             "buffered": sum(queue.size for queue in self._queues.values()),
             "abandoned": self._watchdog.abandoned,
+            "suspects": self._quarantine.left,
         }
 
     def not_ready_reason(self) -> str | None:
@@ -386,7 +388,7 @@ class Engine:
         if not self._ready:
             return "the service is starting"
         failures = (loop.failure for loop in self._services if loop.failure)
-        return self._quarantine.reason or self._troubles.first() or next(failures, None) or self._self_check.reason
+        return self._troubles.first() or next(failures, None) or self._self_check.reason
 
     def _state(self, count: QueueCount) -> QueueState:
         workers = self._workers(count.name)

@@ -37,7 +37,7 @@ class Quarantine:
 
     One that still runs after ``limit`` seconds did not kill the service at once, so it is no
     longer suspected: it runs on, and the next one takes its turn. A job of an hour must not keep
-    the service closed for an hour.
+    the queues closed for an hour. Whoever runs beside such a one is not alone, and not to blame.
     """
 
     def __init__(
@@ -76,12 +76,9 @@ class Quarantine:
             self._turn()
 
     @property
-    def reason(self) -> str | None:
-        """Why the queues are not open yet; None once they are."""
-        if self._is_over:
-            return None
-        left = len(self._suspects) + (self._solo is not None)
-        return f"starting: {left} jobs that ran when the service died are run alone first"
+    def left(self) -> int:
+        """How many suspects are still to be run alone, the one that runs among them."""
+        return len(self._suspects) + (self._solo is not None)
 
     @property
     def threads(self) -> list[threading.Thread]:
@@ -112,7 +109,7 @@ class Quarantine:
     def _try_next(self) -> float:
         job_id = self._suspects[0]
         queue = self._queue_of(job_id)
-        job = self._executor.claim(queue, job_id, alone=True) if queue is not None else None
+        job = self._executor.claim(queue, job_id, alone=not self.threads) if queue is not None else None
         if job is None and self._is_early(job_id):
             return _NOT_DUE
         self._suspects.popleft()
@@ -139,7 +136,7 @@ class Quarantine:
         return job.status is JobStatus.PENDING and job.suspect and 0 < ahead < self._limit
 
     def _run(self, job: Job) -> None:
-        log.warning("running job %s (%s) alone", job.id, job.type)
+        log.warning("running job %s (%s), a suspect, before the queues open", job.id, job.type)
         solo = _Solo(job, self._clock.monotonic() + self._limit)
         name = f"gofer-worker-{job.queue}-alone"
         solo.thread = threading.Thread(target=self._execute, args=(solo,), name=name, daemon=True)

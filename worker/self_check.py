@@ -11,8 +11,8 @@ from worker.loop import Loop
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two looks.
-_INTERVAL = 5.0
+#: Seconds between two looks; and once something seems to stand still.
+_INTERVAL, _CLOSE_LOOK = 5.0, 1.0
 #: Seconds without a claim after which it is a stall.
 LIMIT = 10.0
 
@@ -47,7 +47,7 @@ class SelfCheck:
         elif self.reason and not reason:
             log.info("no longer stalled")
         self.reason = reason
-        return _INTERVAL
+        return _CLOSE_LOOK if self._standing else _INTERVAL
 
     def _check(self, crew: Crew, count: QueueCount | None) -> str | None:
         """What stands still in one queue, for long enough."""

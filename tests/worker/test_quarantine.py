@@ -36,11 +36,11 @@ def test_suspects_run_one_at_a_time_and_the_others_after_them(bench: SetUp) -> N
     assert made.job(suspects[0]).alone
     others.append(made.submit())
     assert {made.job(job_id).status for job_id in others} == {JobStatus.PENDING}
-    assert "run alone first" in (made.engine.not_ready_reason() or "")
+    assert made.engine.stats()["suspects"] == 2
     made.gate.set()
     for job_id in (*suspects, *others):
         assert made.final(job_id).status is JobStatus.COMPLETED
-    assert made.engine.not_ready_reason() is None
+    assert made.engine.stats()["suspects"] == 0
 
 
 def test_a_suspect_that_runs_on_is_no_suspect_any_more_and_the_queues_open(bench: SetUp) -> None:
@@ -52,6 +52,16 @@ def test_a_suspect_that_runs_on_is_no_suspect_any_more_and_the_queues_open(bench
     assert (job.status, job.alone, job.suspect) == (JobStatus.PROCESSING, False, False)
     made.gate.set()
     assert made.final(slow).status is JobStatus.COMPLETED
+
+
+def test_a_suspect_beside_one_that_runs_on_is_not_alone_and_not_to_blame(bench: SetUp) -> None:
+    made = bench(quarantine_limit=0.05)
+    _, second = left_running(made, "gate", "gate")
+    made.start()
+    for _ in range(2):
+        assert made.at_gate.acquire(timeout=5)
+    assert not made.job(second).alone
+    made.gate.set()
 
 
 def test_a_suspect_that_hangs_is_abandoned_and_the_queues_open(bench: SetUp) -> None:
