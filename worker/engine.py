@@ -118,7 +118,7 @@ class Engine:
         self._troubles = Troubles(on_fatal)
         self._finals = FinalWatch()
         self._running = RunningJobs()
-        self._queues = {name: JobQueue(name, self._stop) for name in queues}
+        self._queues = {name: JobQueue(name, self._stop, clock.monotonic) for name in queues}
         self._dispatcher = Dispatcher(store, clock, self._queues, self._lease)
         self._intake = Intake(
             store=store,

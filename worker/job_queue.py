@@ -14,6 +14,9 @@ log = logging.getLogger(__name__)
 #: Ids that a buffer holds.
 CAPACITY = 100
 
+#: Seconds between two warnings about one queue: under load it may fill many times a second.
+_WARNING_INTERVAL = 60.0
+
 
 class JobQueue:
     """A hint, in memory, of what the store holds; losing it loses nothing.
@@ -23,7 +26,9 @@ class JobQueue:
     the backlog in. A queue begins that way, because a start may find a backlog.
     """
 
-    def __init__(self, name: str, stop: threading.Event, capacity: int = CAPACITY) -> None:
+    def __init__(
+        self, name: str, stop: threading.Event, monotonic: Callable[[], float], capacity: int = CAPACITY
+    ) -> None:
         """``stop`` ends every wait in ``get``, once it is set and ``wake`` was called."""
         self.name = name
         #: Called, with no lock held, when an overflowing buffer has become half empty.
@@ -39,6 +44,11 @@ class JobQueue:
         self._entries = 0
         self._closed = False
         self._overflowing = True
+        # Somebody waits for room.
+        self._is_awaited = False
+        # Until then, an overflow has been warned of.
+        self._monotonic = monotonic
+        self._quiet_until = 0.0
         # What was refused while a feed is under way; None between feeds.
         self._aside: list[tuple[str, int]] | None = None
 
@@ -55,22 +65,31 @@ class JobQueue:
     def offer(self, job_id: str, priority: int, timeout: float = 0.1) -> bool:
         """Put an id in; whether the buffer has it now.
 
-        False at once while the queue overflows or is closed. When the buffer is full, waits up to
-        ``timeout`` seconds for room; if none comes, the queue overflows from then on.
+        False at once while the queue overflows or is closed. The first to find the buffer full
+        waits up to ``timeout`` seconds for room. If none comes, or if others come meanwhile, the
+        queue overflows from then on: in a rush, everybody would wait for each place that is left.
         """
         with self._lock:
             if self._refuses_locked(job_id, priority):
                 return False
             if self._put_locked(job_id, priority):
                 return True
-            self._buffer.not_full.wait_for(self._stopped_being_full_locked, timeout)
-            if self._refuses_locked(job_id, priority):
-                return False
-            if self._put_locked(job_id, priority):
-                return True
+            if not self._is_awaited:
+                self._is_awaited = True
+                self._buffer.not_full.wait_for(self._stopped_being_full_locked, timeout)
+                self._is_awaited = False
+                if self._refuses_locked(job_id, priority):
+                    return False
+                if self._put_locked(job_id, priority):
+                    return True
             self._overflowing = True
-            self._buffer.not_full.notify_all()  # The others need not wait any longer either.
-        log.warning("queue %s is full: jobs wait in the store until there is room", self.name)
+            self._set_aside_locked(job_id, priority)
+            self._buffer.not_full.notify_all()
+            warns = self._monotonic() >= self._quiet_until
+            if warns:
+                self._quiet_until = self._monotonic() + _WARNING_INTERVAL
+        if warns:
+            log.warning("queue %s is full: jobs wait in the store until there is room", self.name)
         return False
 
     def get(self) -> str | None:
@@ -184,9 +203,14 @@ class JobQueue:
     def _refuses_locked(self, job_id: str, priority: int) -> bool:
         if self._closed or self._stop.is_set():
             return True
-        if self._overflowing and self._aside is not None and len(self._aside) <= self._buffer.maxsize:
-            self._aside.append((job_id, priority))
+        if self._overflowing:
+            self._set_aside_locked(job_id, priority)
         return self._overflowing
+
+    def _set_aside_locked(self, job_id: str, priority: int) -> None:
+        """Remember a refused id for the end of the feed that is under way, if there is one."""
+        if self._aside is not None and len(self._aside) <= self._buffer.maxsize:
+            self._aside.append((job_id, priority))
 
     def _stopped_being_full_locked(self) -> bool:
         return self._room_locked() > 0 or self._overflowing or self._closed or self._stop.is_set()

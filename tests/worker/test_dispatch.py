@@ -65,6 +65,7 @@ def test_jobs_past_the_buffer_wait_in_the_store_and_then_run_in_order(bench: Set
 def test_only_the_first_submission_pays_for_a_full_buffer(bench: SetUp) -> None:
     made = bench().start()
     made.block_worker()
+    eventually(lambda: made.engine._queues["default"].accepts)
     for number in range(100):
         made.submit("gate", number)
     began = datetime.now(UTC)

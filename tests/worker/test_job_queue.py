@@ -9,6 +9,7 @@ import pytest
 
 from store.protocol import DueJob
 from tests.eventually import eventually
+from tests.fake_clock import FakeClock
 from tests.store.race import race
 from worker.errors import QueueClosed
 from worker.job_queue import JobQueue
@@ -20,9 +21,14 @@ def stop() -> threading.Event:
 
 
 @pytest.fixture
-def queue(stop: threading.Event) -> JobQueue:
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def queue(stop: threading.Event, clock: FakeClock) -> JobQueue:
     """A queue of ten that does not overflow."""
-    return fed(JobQueue("default", stop, capacity=10))
+    return fed(JobQueue("default", stop, clock.monotonic, capacity=10))
 
 
 def fed(queue: JobQueue, *job_ids: str, more: bool = False) -> JobQueue:
@@ -102,11 +108,40 @@ def test_a_full_queue_makes_the_first_offer_wait_and_then_overflows(
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
 
 
-def test_offers_that_wait_together_overflow_with_one_warning(queue: JobQueue, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_second_offer_to_a_full_queue_ends_the_wait_of_the_first(queue: JobQueue) -> None:
     fill(queue)
-    offers = [lambda n=n: queue.offer(f"late {n}", 0, timeout=0.05) for n in range(8)]
-    assert race(offers) == [False] * 8
+    thread, results = in_thread(lambda: queue.offer("first", 0, timeout=30))
+    assert blocked(thread)
+    assert not queue.offer("second", 0, timeout=30)
+    thread.join(5)
+    assert results == [False]
+
+
+def test_a_queue_that_fills_again_and_again_warns_once_a_minute(
+    queue: JobQueue, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    def overflow() -> None:
+        fed(queue)
+        fill(queue)
+        assert not queue.offer("late", 0, timeout=0.001)
+        taken(queue)
+
+    overflow()
+    overflow()
     assert len(caplog.records) == 1
+    clock.advance(60)
+    overflow()
+    assert len(caplog.records) == 2
+
+
+def test_an_offer_that_overflows_the_queue_during_a_feed_is_fed_in_later(queue: JobQueue) -> None:
+    """The feed that is under way has looked already, so it must not end the overflow."""
+    queue.begin_feed()
+    fill(queue)
+    assert not queue.offer("late", 0, timeout=0.001)
+    queue.fill([], more=False)
+    taken(queue)
+    assert queue.wants_feed()
 
 
 def test_a_waiting_offer_takes_the_room_that_a_get_leaves(queue: JobQueue) -> None:
@@ -126,7 +161,7 @@ def test_an_overflowing_queue_refuses_even_when_it_has_room(queue: JobQueue) -> 
 
 
 def test_a_queue_begins_overflowing(stop: threading.Event) -> None:
-    queue = JobQueue("default", stop)
+    queue = JobQueue("default", stop, FakeClock().monotonic)
     assert not queue.offer("a", 0)
     assert queue.wants_feed()
 
@@ -264,7 +299,8 @@ def test_a_closed_queue_takes_nothing_and_returns_its_rest_once(queue: JobQueue)
         queue.get()
 
 
-def test_every_id_is_given_once_when_many_offer_and_many_get(queue: JobQueue, stop: threading.Event) -> None:
+def test_every_id_is_given_once_when_many_offer_and_many_get(stop: threading.Event) -> None:
+    queue = fed(JobQueue("default", stop, FakeClock().monotonic, capacity=2000))
     got: list[str] = []
 
     def consume() -> None:
@@ -273,7 +309,7 @@ def test_every_id_is_given_once_when_many_offer_and_many_get(queue: JobQueue, st
 
     def produce(name: int) -> None:
         for number in range(500):
-            assert queue.offer(f"{name}-{number}", 0, timeout=10)
+            assert queue.offer(f"{name}-{number}", 0)
 
     with ThreadPoolExecutor(8) as threads:
         consumers = [threads.submit(consume) for _ in range(4)]
@@ -291,7 +327,7 @@ def test_every_id_is_given_once_when_many_offer_and_many_get(queue: JobQueue, st
 def test_no_stop_is_lost_however_it_falls_before_a_wait() -> None:
     for _ in range(200):
         stop = threading.Event()
-        queue = JobQueue("default", stop)
+        queue = JobQueue("default", stop, FakeClock().monotonic)
 
         def halt(stop: threading.Event = stop, queue: JobQueue = queue) -> None:
             stop.set()
@@ -326,7 +362,7 @@ class ModelStore:
 def test_nothing_is_lost_between_offers_feeds_and_gets() -> None:
     """A dispatcher that feeds as the real one does, and submitters who obey ``offer``."""
     stop, fed_up, store = threading.Event(), threading.Event(), ModelStore()
-    queue = JobQueue("default", stop, capacity=4)
+    queue = JobQueue("default", stop, FakeClock().monotonic, capacity=4)
 
     def submit(name: int) -> None:
         for number in range(300):
