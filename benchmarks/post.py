@@ -47,10 +47,14 @@ def _running(directory: Path, seconds: float) -> Load:
 
 
 def _check_that_jobs_ran(stats: dict[str, int]) -> None:
-    """A service that stored jobs and let them lie would win the comparison unfairly."""
-    waiting = stats["pending"] + stats["processing"]
-    if waiting > 0.1 * (waiting + stats["completed"]):
-        raise RuntimeError(f"the workers did not keep up with the submissions: {stats}")
+    """A service that stored jobs and let them lie would win the comparison unfairly.
+
+    What waits in the end may only wait because every worker has its hands full.
+    """
+    submitted = stats["pending"] + stats["processing"] + stats["completed"]
+    idle = stats["workers"] - stats["busy"]
+    if stats["completed"] < 0.5 * submitted or (stats["pending"] > 0.1 * submitted and idle):
+        raise RuntimeError(f"the workers did not run the jobs: {stats}")
 
 
 def _post(server: service.Server, seconds: float) -> Load:
