@@ -1,4 +1,4 @@
-"""The service, from its settings to its end: settings, store, engine, app, server, and back down."""
+"""The program: reads the settings, wires store, engine, application and server, and shuts them down in order."""
 
 import argparse
 import logging
@@ -115,9 +115,9 @@ def _load_handlers(settings: Config) -> Registry:
     registry = Registry()
     registry.load(settings.handlers)
     queues = settings.all_queues
-    homeless = [spec for spec in registry.specs() if spec.queue and spec.queue not in queues]
-    if homeless:
-        raise ConfigError([f"GOFER_QUEUES: lacks {spec.queue}, the queue of the type {spec.type}" for spec in homeless])
+    unserved = [spec for spec in registry.specs() if spec.queue and spec.queue not in queues]
+    if unserved:
+        raise ConfigError([f"GOFER_QUEUES: lacks {spec.queue}, the queue of the type {spec.type}" for spec in unserved])
     return registry
 
 

@@ -176,7 +176,7 @@ def load(environ: Mapping[str, str]) -> Config:
 
 
 def _given(environ: Mapping[str, str], errors: list[str]) -> dict[str, tuple[str, str]]:
-    """The text of every setting that is given, and where, by name; what counts most is taken."""
+    """Where each given setting comes from, and its text; the environment wins over PORT, PORT over the file."""
     given: dict[str, tuple[str, str]] = {}
     if environ.get(CONFIG_FILE):
         given |= {name: (name, text) for name, text in _read_file(Path(environ[CONFIG_FILE]), errors).items()}

@@ -44,7 +44,7 @@ class Nothing(msgspec.Struct, frozen=True):
 
 
 def refuse() -> None:
-    """Raise Problem, ``bad_query``, if the current request has a query string at all."""
+    """Raise Problem, ``bad_query``, if the current request has any query parameter."""
     if request.environ.get("QUERY_STRING"):
         parse(Nothing)
 

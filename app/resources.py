@@ -1,4 +1,4 @@
-"""What answers look like: the wire form of jobs and of what belongs to them, key by key."""
+"""Responses: jobs and what belongs to them as JSON, key by key."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime

@@ -31,7 +31,7 @@ def mismatches(shape: type[msgspec.Struct], value: object, path: str = "") -> It
 
 
 def unknown(name: str, noun: str, allowed: Iterable[str]) -> str:
-    """That ``name`` is none of those that are allowed, and which one may have been meant."""
+    """The message for a name that is not allowed, with the closest one that is."""
     choices = sorted(allowed)
     if not choices:
         return f"unknown {noun}; none is allowed here"

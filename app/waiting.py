@@ -1,4 +1,4 @@
-"""Requests that wait for a job to end: as many as leave the others room, and no more."""
+"""Requests that wait for a job to end: bounded, so that server threads are left for all others."""
 
 import threading
 from collections.abc import Callable

@@ -28,13 +28,11 @@ class Load:
 
     #: Answered requests a second.
     rate: float
-    #: Seconds from request to answer that half of the requests took at most.
-    p50: float
-    #: The same of 99 in 100.
+    #: Seconds from request to answer that 99 in 100 requests took at most.
     p99: float
 
 
-class UnexpectedAnswerError(Exception):
+class UnexpectedAnswer(Exception):
     """The server did not answer 201, so the numbers would mean nothing."""
 
 
@@ -57,12 +55,12 @@ class Connection:
         """Read what is there; say whether the answer is whole."""
         data = self.socket.recv(65536)
         if not data:
-            raise UnexpectedAnswerError("the server closed the connection")
+            raise UnexpectedAnswer("the server closed the connection")
         self._answer += data
         if not _is_whole(self._answer):
             return False
         if not self._answer.startswith(b"HTTP/1.1 201 "):
-            raise UnexpectedAnswerError(self._answer[:300].decode(errors="replace"))
+            raise UnexpectedAnswer(self._answer[:300].decode(errors="replace"))
         self._answer = b""
         return True
 
@@ -99,7 +97,7 @@ def post(port: int, path: str, body: bytes, connections: int, seconds: float) ->
         started = time.perf_counter()
         latencies = _serve(poller, peers, started + seconds)
         elapsed = time.perf_counter() - started
-    return Load(len(latencies) / elapsed, percentile(latencies, 50), percentile(latencies, 99))
+    return Load(len(latencies) / elapsed, percentile(latencies, 99))
 
 
 def _serve(poller: select.epoll, peers: dict[int, Connection], until: float) -> list[float]:

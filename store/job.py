@@ -1,4 +1,4 @@
-"""Jobs: what one is, which states it passes through, and what it leaves behind.
+"""Jobs: their fields, their states, and the records of their attempts.
 
 Everything here is a value or a pure function. Every store obeys
 :data:`TRANSITIONS`; an illegal transition is refused, never silently applied.
@@ -49,13 +49,13 @@ TRANSITIONS: Mapping[JobStatus, frozenset[JobStatus]] = MappingProxyType(
 )
 
 
-def check_transition(old: JobStatus, new: JobStatus, wish: str) -> None:
+def check_transition(old: JobStatus, new: JobStatus, action: str) -> None:
     """Raise :class:`IllegalTransition` unless a job may go from ``old`` to ``new``.
 
-    ``wish`` says what was asked, as in "cancelled", for the message.
+    ``action``, a past participle such as "cancelled", completes the message.
     """
     if new not in TRANSITIONS[old]:
-        raise IllegalTransition(f"a job that is {old} cannot be {wish}")
+        raise IllegalTransition(f"a job that is {old} cannot be {action}")
 
 
 class AttemptStatus(StrEnum):

@@ -38,7 +38,7 @@ class _Record:
     job: Job
     idempotency_key: str | None
     fingerprint: bytes | None
-    #: Those that ended without completing; a running or completed one is told by the job.
+    #: Those that ended without completing; a running or completed one is implied by the job.
     attempts: list[Attempt] = field(default_factory=list)
     log: list[LogLine] = field(default_factory=list)
 
@@ -81,7 +81,7 @@ class MemoryStore:
     def list_attempts(self, job_id: str) -> list[Attempt]:
         with self._open():
             record = self._find_locked(job_id)
-            return [*record.attempts, *transitions.attempt_told_by(record.job)]
+            return [*record.attempts, *transitions.implied_attempt(record.job)]
 
     def list_log(self, job_id: str) -> list[LogLine]:
         with self._open():
@@ -189,7 +189,7 @@ class MemoryStore:
 
     def recover(self, *, solo_limit: int) -> Recovery:
         with self._open():
-            # Nothing outlives the process here, but a caller may play out its death.
+            # Nothing outlives the process here, but a test may call this to simulate a crash.
             self._clear_suspects_locked(self._paused)
             running = [record for record in self._records.values() if record.job.status is JobStatus.PROCESSING]
             crashed = [self._crash_locked(record, solo_limit) for record in running]

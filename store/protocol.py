@@ -69,7 +69,7 @@ class Finished(msgspec.Struct, frozen=True):
 
 
 class Note(msgspec.Struct, frozen=True):
-    """What a running attempt has to say about itself."""
+    """Progress and log lines of a running attempt, to be stored."""
 
     job_id: str
     attempt: int

@@ -65,7 +65,7 @@ class Change(msgspec.Struct, frozen=True):
     """What ending an attempt makes of a job."""
 
     job: Job
-    #: The record of the attempt to keep beside the job; a completed attempt is told by the job itself.
+    #: The record of the attempt to keep beside the job; a completed attempt is implied by the job itself.
     attempt: Attempt | None
 
 
@@ -198,8 +198,8 @@ def retried(job: Job, now: datetime) -> Job:
     return replace(_pending(job, now), failures=0, solo_crashes=0, result=None)
 
 
-def attempt_told_by(job: Job) -> list[Attempt]:
-    """The attempt that no record is kept of, because the job tells it: one that is running or completed."""
+def implied_attempt(job: Job) -> list[Attempt]:
+    """The attempt that needs no record beside the job: one that is running or completed; none for other jobs."""
     if job.status not in (JobStatus.PROCESSING, JobStatus.COMPLETED):
         return []
     assert job.started_at is not None

@@ -1,4 +1,4 @@
-"""The walls of the house: who may import, start and read what."""
+"""Rules of the architecture: who may import what, start threads, and read the environment and the clock."""
 
 import ast
 import configparser
@@ -11,7 +11,7 @@ import pytest
 from app.version import VERSION
 
 ROOT = Path(__file__).parent.parent
-#: From the roof down: each may import what stands to its right.
+#: Top to bottom: each may import what stands to its right.
 LAYERS = ["run", "app", "worker", "store"]
 #: Libraries that belong to one layer.
 OWNERS = {"flask": "app", "werkzeug": "app", "waitress": "app", "apsw": "store", "psycopg": "store"}

@@ -6,8 +6,8 @@ from store.job import JobStatus
 from store.protocol import JobStore
 from worker.errors import BacklogFull
 
-#: Submissions between two counts, at most: what other ways there are for a job to become pending
-#: are not counted in between.
+#: Submissions between two counts, at most. Jobs that become pending in other ways in between, such as
+#: by a retry, are not counted.
 _COUNT_EVERY = 1000
 
 

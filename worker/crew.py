@@ -22,15 +22,15 @@ class Crew:
         self.queue = queue.name
         #: How many workers it is to have.
         self.size = size
-        self._hire = partial(
+        self._new_worker = partial(
             Worker, queue=queue, executor=executor, running=running, stop=stop, on_abandon=self._replace
         )
         self._lock = threading.Lock()
         # guards: everything below
         self._members: list[Worker] = []
-        self._hired = 0
+        self._started = 0
         self._dismissed = False
-        # What workers who are members no longer had begun.
+        # How many attempts had been begun by workers that are members no longer.
         self._begun_before = 0
 
     def fill(self) -> None:
@@ -39,15 +39,15 @@ class Crew:
             if self._dismissed:
                 return
             for worker in [worker for worker in self._members if not worker.is_alive]:
-                self._lose_locked(worker)
+                self._remove_locked(worker)
             while len(self._members) < self.size:
-                worker = self._hire(f"gofer-worker-{self.queue}-{self._hired + 1}")
+                worker = self._new_worker(f"gofer-worker-{self.queue}-{self._started + 1}")
                 worker.start()
-                self._hired += 1
+                self._started += 1
                 self._members.append(worker)
 
     def dismiss(self) -> None:
-        """Hire nobody from now on."""
+        """Start no worker from now on, not even in place of one that was abandoned."""
         with self._lock:
             self._dismissed = True
 
@@ -66,12 +66,12 @@ class Crew:
     def _replace(self, worker: Worker) -> None:
         with self._lock:
             if worker in self._members:
-                self._lose_locked(worker)
+                self._remove_locked(worker)
         try:
             self.fill()
         except RuntimeError:
             log.exception("queue %s: an abandoned worker is not replaced yet", self.queue)
 
-    def _lose_locked(self, worker: Worker) -> None:
+    def _remove_locked(self, worker: Worker) -> None:
         self._members.remove(worker)
         self._begun_before += worker.begun

@@ -94,7 +94,7 @@ class Dispatcher:
         for name in self._wanted():
             try:
                 self._feed(self._queues[name])
-            except Exception as error:  # noqa: BLE001 - one queue's trouble must not keep the others hungry
+            except Exception as error:  # noqa: BLE001 - an error of one queue must not keep the others from being fed
                 failure = error
         if failure:
             raise failure
@@ -102,7 +102,7 @@ class Dispatcher:
 
     def _wanted(self) -> list[str]:
         """The queues to feed now; what they were asked for counts as done."""
-        hungry = {name for name, queue in self._queues.items() if queue.wants_feed()}
+        overflowing = {name for name, queue in self._queues.items() if queue.wants_feed()}
         now, looks_at = self._clock.now(), self._clock.monotonic()
         with self._lock:
             if not self._open:
@@ -111,7 +111,7 @@ class Dispatcher:
                 self._looked_at = looks_at
                 self._asked.update(self._queues)
             due = {name for name, run_at in self._due_at.items() if run_at <= now}
-            wanted = hungry | due | self._asked
+            wanted = overflowing | due | self._asked
             self._asked.clear()
             for name in wanted:
                 # Forgotten before the store is asked, so that a notice of later is not lost.

@@ -1,4 +1,4 @@
-"""Runs claimed jobs: calls the handler and has written how that ended."""
+"""Claims jobs, calls their handlers, and has the outcomes written."""
 
 import logging
 import random
@@ -69,7 +69,7 @@ class Executor:
         self._max_result_bytes = max_result_bytes
 
     def claim(self, queue: str, job_id: str, *, alone: bool = False) -> Job | None:
-        """Claim a job whose id is in no buffer; None if that came to nothing.
+        """Claim a job whose id is in no buffer; None if it cannot be claimed.
 
         While the store cannot be reached, tries until it can or the service stops.
         """

@@ -1,4 +1,4 @@
-"""Writes how an attempt ended, and tells everybody whom that concerns."""
+"""Writes the outcome of an attempt, and notifies all that depends on it."""
 
 import logging
 
@@ -67,9 +67,9 @@ class Finisher:
 
     def _write(self, run: Run, outcome: Outcome, claim_next: tuple[str, Lease] | None) -> Finished:
         job = run.job
-        if run.rest is None:
-            run.rest = self._recorder.take_rest(run)
-        lines, progress = run.rest
+        if run.last_notes is None:
+            run.last_notes = self._recorder.take_last(run)
+        lines, progress = run.last_notes
         try:
             return self._store.finish_job(
                 job.id, job.attempt, outcome, lines=lines, progress=progress, claim_next=claim_next

@@ -1,4 +1,4 @@
-"""Where submissions come in: each job is stored, and then found by somebody, whatever happens meanwhile."""
+"""Submissions: each job is stored first, and then buffered or left to the dispatcher, so that none is forgotten."""
 
 from collections.abc import Mapping, Sequence
 

@@ -98,11 +98,11 @@ class Loop:
 
     def _note_failure(self, error: BaseException) -> float:
         """Log why a turn failed; return how long to rest."""
-        said = self.failure
+        known = self.failure
         self.failure = f"{self.name}: {type(error).__name__}: {error}"
         self._failures += 1
         if not isinstance(error, StoreUnavailable):
             log.exception("%s: a turn failed; it goes on", self.name)
-        elif said != self.failure:  # An outage is told once, not each second.
+        elif known != self.failure:  # An outage is told once, not each second.
             log.error("%s; trying again until it works", self.failure)
         return min(_FIRST_REST * 2.0 ** min(self._failures - 1, 10), _LONGEST_REST)

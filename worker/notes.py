@@ -1,4 +1,4 @@
-"""What a running attempt has to say about itself and nobody has written down yet."""
+"""The log lines and the progress of a running attempt that are not stored yet."""
 
 import threading
 from datetime import datetime

@@ -115,7 +115,7 @@ def _traceback(exception: BaseException) -> str | None:
         return None
     trace = exception.__traceback__
     try:
-        # The first frame is ours; the author of a handler wants to see his own.
+        # The first frame is ours; the author of a handler wants to see theirs.
         lines = traceback.format_exception(type(exception), exception, trace.tb_next if trace else None)
         return cut_middle("".join(lines), _MAX_TRACEBACK)
     except BaseException as error:  # noqa: BLE001 - the handler's own code ran

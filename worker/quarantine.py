@@ -15,8 +15,8 @@ from worker.running import RunningJobs
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two tries to claim a suspect that is not due: the wall clock was set back a bit.
-_NOT_DUE = 0.5
+#: Seconds between two tries to claim a suspect that is not due yet: the wall clock was set back a bit.
+_CLAIM_RETRY = 0.5
 
 
 class _Solo:
@@ -37,7 +37,8 @@ class Quarantine:
 
     One that still runs after ``limit`` seconds did not kill the service at once, so it is no
     longer suspected: it runs on, and the next one takes its turn. A job of an hour must not keep
-    the queues closed for an hour. Whoever runs beside such a one is not alone, and not to blame.
+    the queues closed for an hour. A suspect that runs beside such a one is not alone, so that a
+    crash is not held against it.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class Quarantine:
         return [solo.thread for solo in list(self._solos) if solo.thread and not solo.is_over.is_set()]
 
     def _turn(self) -> float | None:
-        if self._solo and (left := self._judge(self._solo)) > 0:
+        if self._solo and (left := self._seconds_left(self._solo)) > 0:
             return left
         self._solo = None
         if self._suspects:
@@ -96,8 +97,8 @@ class Quarantine:
             self._open_queues()
         return None
 
-    def _judge(self, solo: _Solo) -> float:
-        """Seconds that a suspect has to go on alone."""
+    def _seconds_left(self, solo: _Solo) -> float:
+        """How long a suspect still has the service to itself; clears it of the suspicion once that is over."""
         if solo.is_over.is_set():
             return 0.0
         left = solo.cleared_at - self._clock.monotonic()
@@ -111,7 +112,7 @@ class Quarantine:
         queue = self._queue_of(job_id)
         job = self._executor.claim(queue, job_id, alone=not self.threads) if queue is not None else None
         if job is None and self._is_early(job_id):
-            return _NOT_DUE
+            return _CLAIM_RETRY
         self._suspects.popleft()
         if job is None:
             return 0.0

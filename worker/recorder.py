@@ -1,4 +1,4 @@
-"""Writes down what running handlers say, together, about twice a second."""
+"""Stores the log lines and progress of running attempts, together, about twice a second."""
 
 import threading
 
@@ -23,7 +23,7 @@ class Recorder:
         self._writing = threading.Lock()
         self.loop = Loop("gofer-recorder", self._turn, rest=_INTERVAL)
 
-    def take_rest(self, run: Run) -> tuple[tuple[LogLine, ...], Progress | None]:
+    def take_last(self, run: Run) -> tuple[tuple[LogLine, ...], Progress | None]:
         """The notes that are to go with the run's outcome; all before them are written."""
         if not run.notes.used:
             return (), None

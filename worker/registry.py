@@ -67,12 +67,12 @@ def handler(
         raise ValueError(f"timeout is {timeout}; it must be a number of seconds greater than 0")
     mark = Mark(job_type, queue, max_attempts, timeout, backoff)
 
-    def mark_it(function: Function) -> Function:
+    def mark_function(function: Function) -> Function:
         _check_callable(function)
         setattr(function, _MARKS, (*getattr(function, _MARKS, ()), mark))
         return function
 
-    return mark_it
+    return mark_function
 
 
 def _check_callable(function: Callable[..., object]) -> None:

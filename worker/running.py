@@ -1,4 +1,4 @@
-"""Who runs what in this process, and who may write how it ended."""
+"""The attempts that run in this process, and who may write how each ended."""
 
 import threading
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from worker.outcome import EndReason
 class Run:
     """One attempt while it runs, as the engine sees it."""
 
-    __slots__ = ("abandoned", "context", "deadline", "job", "notes", "on_abandon", "reason", "rest", "taken")
+    __slots__ = ("abandoned", "context", "deadline", "job", "last_notes", "notes", "on_abandon", "reason", "taken")
 
     def __init__(self, job: Job, clock: Clock, on_note: Callable[[], None], on_abandon: Callable[[], None]) -> None:
         self.job = job
@@ -29,8 +29,8 @@ class Run:
         self.taken = False
         #: It was not its own thread that took it.
         self.abandoned = False
-        #: The notes that go with the outcome, once they were taken for it.
-        self.rest: tuple[tuple[LogLine, ...], Progress | None] | None = None
+        #: The notes that are written with the outcome; None until they were taken for it.
+        self.last_notes: tuple[tuple[LogLine, ...], Progress | None] | None = None
 
 
 class RunningJobs:

@@ -11,7 +11,7 @@ from worker.loop import Loop
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two looks; and once something seems to stand still.
+#: Seconds between two looks; and while a queue seems stalled.
 _INTERVAL, _CLOSE_LOOK = 5.0, 1.0
 #: Seconds without a claim after which it is a stall.
 LIMIT = 10.0
@@ -28,11 +28,10 @@ class SelfCheck:
         self._clock = clock
         self._crews = crews
         self._dispatcher = dispatcher
-        # Used by the loop only. Per queue that stands still: attempts begun so far, and since when
-        # the looks have found it like that. One look is not enough: it may hit a worker that is
-        # about to take a job.
-        self._standing: dict[str, tuple[int, float]] = {}
-        #: What stands still; None if all is well.
+        # Used by the loop only. Per queue that seems stalled: attempts begun so far, and since when.
+        # One look is not enough: it may meet a worker that is about to take a job.
+        self._stalls: dict[str, tuple[int, float]] = {}
+        #: Which queues are stalled, and how; None if none is.
         self.reason: str | None = None
         self.loop = Loop("gofer-self-check", self._turn)
 
@@ -47,18 +46,18 @@ class SelfCheck:
         elif self.reason and not reason:
             log.info("no longer stalled")
         self.reason = reason
-        return _CLOSE_LOOK if self._standing else _INTERVAL
+        return _CLOSE_LOOK if self._stalls else _INTERVAL
 
     def _check(self, crew: Crew, count: QueueCount | None) -> str | None:
-        """What stands still in one queue, for long enough."""
+        """How one queue is stalled; None unless it has been for long enough."""
         free = sum(worker.run is None for worker in crew.members)
         waits = count.oldest_wait if count and not count.paused and self._dispatcher.is_open else None
         if count is None or waits is None or waits < _INTERVAL or not free:
-            self._standing.pop(crew.queue, None)
+            self._stalls.pop(crew.queue, None)
             return None
         # The wall clock may have jumped, and the dispatcher not noticed yet.
         self._dispatcher.ask([crew.queue])
-        seconds = self._stands_for(crew)
+        seconds = self._stalled_for(crew)
         if seconds < LIMIT:
             return None
         return (
@@ -66,11 +65,11 @@ class SelfCheck:
             f" {free} of {crew.size} workers free, nothing claimed for {seconds:.0f} s"
         )
 
-    def _stands_for(self, crew: Crew) -> float:
+    def _stalled_for(self, crew: Crew) -> float:
         """Seconds since the first look in a row that found due jobs, a free worker and no new attempt."""
         now, begun = self._clock.monotonic(), crew.begun
-        before, since = self._standing.get(crew.queue, (begun, now))
+        before, since = self._stalls.get(crew.queue, (begun, now))
         if before != begun:
             since = now
-        self._standing[crew.queue] = (begun, since)
+        self._stalls[crew.queue] = (begun, since)
         return now - since

@@ -1,4 +1,4 @@
-"""What keeps the service from doing its work at the moment."""
+"""Why the store does not work at the moment: what ``/ready`` tells, and what must end the process."""
 
 import threading
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from store.errors import OutcomeUnknown, StoreUnavailable
 
 
 class Troubles:
-    """Why the store does not work for whom, until it does again. Safe to use from any thread."""
+    """The last error of each thread that the store fails, until it works again. Safe to use from any thread."""
 
     def __init__(self, on_fatal: Callable[[OutcomeUnknown], None]) -> None:
         """``on_fatal`` is told, at least once, when only a new start can tell what the store holds."""

@@ -12,7 +12,7 @@ from worker.running import Run, RunningJobs
 
 log = logging.getLogger(__name__)
 
-#: Seconds of rest after an error that should not be.
+#: Seconds of rest after an unexpected error.
 _REST = 1.0
 
 

@@ -1,4 +1,4 @@
-"""What one or two statements do, given a session: the words in which the store's operations are written."""
+"""Building blocks of the store's operations: one or two statements each, run on a given session."""
 
 from collections.abc import Sequence
 

@@ -97,7 +97,7 @@ class SqliteStore:
             job, number = find(reader, job_id)
             attempts = [attempt_from_row(row) for row in reader.rows("list_attempts", (number,))]
         self._writer.sync_what_was_read()
-        return attempts + transitions.attempt_told_by(job)
+        return attempts + transitions.implied_attempt(job)
 
     def list_log(self, job_id: str) -> list[LogLine]:
         with self._database.snapshot() as reader:

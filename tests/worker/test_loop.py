@@ -1,3 +1,5 @@
+"""The loop takes its turns when it should, survives failing ones, and ends at once."""
+
 import logging
 import threading
 import time
