@@ -7,8 +7,10 @@ one turn serves many. Databases call it group commit.
 """
 
 import threading
-from collections.abc import Callable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+from store.errors import StoreUnavailable
 
 Request = TypeVar("Request")
 
@@ -47,7 +49,7 @@ class Combiner(Generic[Request]):
     """Runs requests of many threads in shared turns. Safe to use from any thread."""
 
     def __init__(self, serve: Callable[[list[Ticket[Request]]], None]) -> None:
-        """``serve`` runs one turn at a time and fills in results and errors; it does not raise."""
+        """``serve`` runs one turn at a time and fills in results and errors."""
         self._serve = serve
         self._lock = threading.Lock()
         # guards: _line, _led
@@ -71,11 +73,24 @@ class Combiner(Generic[Request]):
     def _take_turn(self) -> None:
         with self._lock:
             batch, self._line = self._line, []
-        self._serve(batch)
-        with self._lock:
-            successor = self._line[0] if self._line else None
-            self._led = successor is not None
-        if successor is not None:
-            successor.lead()
-        for ticket in batch:
-            ticket.settle()
+        try:
+            self._serve(batch)
+        except BaseException as error:  # noqa: BLE001 - nobody may be left waiting, whatever went wrong
+            fail_all(batch, error)
+        finally:
+            with self._lock:
+                successor = self._line[0] if self._line else None
+                self._led = successor is not None
+            if successor is not None:
+                successor.lead()
+            for ticket in batch:
+                ticket.settle()
+
+
+def fail_all(tickets: Sequence[Ticket[Any]], error: BaseException) -> None:
+    """Have each of them raise the error; errors of the store as an instance of its own.
+
+    One that is raised in many threads at once would collect all their tracebacks.
+    """
+    for ticket in tickets:
+        ticket.error = type(error)(str(error)) if isinstance(error, StoreUnavailable) else error

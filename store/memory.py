@@ -18,7 +18,7 @@ from store.ids import IdSource
 from store.job import Attempt, Job, JobStatus, LogLine, NewJob, Progress
 from store.leases import Lease, LeaseBook
 from store.memory_index import IdList, JobIndex
-from store.protocol import Created, Finished, JobFilter, Note, Page, QueueCount, Recovery, Reservation
+from store.protocol import Created, Expired, Finished, JobFilter, Note, Page, QueueCount, Recovery, Reservation
 from store.transitions import Change, Outcome
 
 #: Bytes of payloads and results after which a page ends early.
@@ -176,16 +176,23 @@ class MemoryStore:
         with self._open():
             return self._leases.renew(job_ids, lease)
 
-    def release_expired(self) -> list[Job]:
+    def release_expired(self) -> Expired:
         with self._open():
             expired = [self._records[job_id] for job_id in self._leases.expired()]
-            for record in expired:
-                if record.job.status is JobStatus.PENDING:
-                    self._free_locked(record.job)
+            freed = [record.job for record in expired if record.job.status is JobStatus.PENDING]
+            for job in freed:
+                self._free_locked(job)
             running = [record for record in expired if record.job.status is JobStatus.PROCESSING]
             for record in running:
                 self._end_locked(record, transitions.expired(record.job, self._clock.now()))
-            return [record.job for record in running]
+            return Expired([record.job for record in running], {job.queue for job in freed})
+
+    def release_suspects(self, job_ids: Sequence[str]) -> None:
+        with self._open():
+            for job_id in job_ids:
+                record = self._records.get(job_id)
+                if record and record.job.suspect and record.job.status is JobStatus.PENDING:
+                    self._put_locked(record, replace(record.job, suspect=False))
 
     def recover(self, *, solo_limit: int) -> Recovery:
         with self._open():
@@ -299,17 +306,17 @@ class MemoryStore:
     def _claim_locked(self, job_id: str, lease: Lease, *, alone: bool = False) -> Job | None:
         record = self._records.get(job_id)
         now = self._clock.now()
-        if record is None or not self._may_claim_locked(record.job, lease.owner, now):
+        if record is None or not self._may_claim_locked(record.job, lease.owner, now, alone=alone):
             # What cannot be claimed is not held back either.
             self._release_locked(job_id, lease.owner)
             return None
         self._leases.grant(job_id, lease)
         return self._put_locked(record, transitions.claimed(record.job, now, alone=alone))
 
-    def _may_claim_locked(self, job: Job, owner: str, now: datetime) -> bool:
+    def _may_claim_locked(self, job: Job, owner: str, now: datetime, *, alone: bool) -> bool:
         return (
             job.status is JobStatus.PENDING
-            and job.run_at <= now
+            and (alone or job.run_at <= now)
             and job.queue not in self._paused
             and self._leases.is_free(job.id, owner)
         )

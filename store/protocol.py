@@ -78,6 +78,15 @@ class Note(msgspec.Struct, frozen=True):
     lines: tuple[LogLine, ...] = ()
 
 
+class Expired(msgspec.Struct, frozen=True):
+    """What leases that ran out had held."""
+
+    #: Jobs whose attempt was ended, as they are now.
+    crashed: list[Job]
+    #: Queues in which reserved jobs are free again.
+    freed_queues: set[str]
+
+
 class Recovery(msgspec.Struct, frozen=True):
     """What a start found of the process before it."""
 
@@ -157,7 +166,8 @@ class JobStore(Protocol):
     def claim_job(self, job_id: str, lease: Lease, *, alone: bool = False) -> Job | None:
         """Begin an attempt: the job is processing and ``attempt`` has risen by one.
 
-        ``alone`` records that it has the service to itself. Returns None when the job is gone, not
+        ``alone`` records that it has the service to itself; such a job need not be due, since the
+        wall clock may have been set back since it ran. Returns None when the job is gone, not
         pending, not due, held by another owner, or its queue is paused; nothing is changed then,
         but a reservation of a pending job that the owner held ends.
         """
@@ -210,11 +220,12 @@ class JobStore(Protocol):
         """Prolong the owner's leases; return the ids that it does not hold any more."""
         ...
 
-    def release_expired(self) -> list[Job]:
-        """End every lease that ran out: reservations become free, attempts end as crashed.
+    def release_expired(self) -> Expired:
+        """End every lease that ran out: reservations become free, attempts end as crashed."""
+        ...
 
-        Returns the jobs whose attempt was ended, as they are now.
-        """
+    def release_suspects(self, job_ids: Sequence[str]) -> None:
+        """Make pending suspects ordinary jobs; others are passed over."""
         ...
 
     def recover(self, *, solo_limit: int) -> Recovery:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import apsw
 
-from store.errors import CannotOpenStore, SchemaTooNew, StoreClosed
+from store.errors import CannotOpenStore, SchemaTooNew
 from store.queries import load_migrations
+from store.sqlite.condition import Condition
 from store.sqlite.errors import translate, translate_open
 from store.sqlite.lock_file import LockFile
 from store.sqlite.session import Session
@@ -19,6 +20,8 @@ _APPLICATION_ID = 0x474F4652
 #: Bytes. A commit writes whole pages to the WAL, and a job changes a few bytes in each of several indexes:
 #: half of SQLite's default made claim and completion 1.4 times as fast.
 _PAGE_SIZE = 2_048
+#: Bytes that the WAL's file shrinks to when it starts anew after a burst.
+_WAL_LIMIT = 64 * 1024 * 1024
 #: Milliseconds to wait for a person who looks into the file with another program.
 _BUSY_TIMEOUT = 5_000
 
@@ -26,18 +29,18 @@ _BUSY_TIMEOUT = 5_000
 class Database:
     """A database file that this process owns, with its schema in place."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, condition: Condition) -> None:
         """Open or create the file. Raises CannotOpenStore and its subclasses; a foreign file stays untouched."""
         self.path = path
         if path.is_dir():
             raise CannotOpenStore(f"cannot open the store {path}: it is a directory")
         self._lock_file = LockFile(path)
-        self._closed = False
+        self._condition = condition
         self._readers: queue.SimpleQueue[Session] = queue.SimpleQueue()
         try:
-            #: Written to by :class:`~store.sqlite.writer.SqliteWriter` alone.
+            #: The connection that writes.
             self.writer = self._open_writer()
-            #: Moves the WAL into the database, beside the writer.
+            #: The connection that moves the WAL into the database, beside the writer.
             self.checkpointer = self._connect()
             _read_once(self.checkpointer)
         except BaseException:
@@ -49,24 +52,25 @@ class Database:
         """The write-ahead log; it exists while a connection is open."""
         return self.path.with_name(self.path.name + "-wal")
 
-    def check_open(self) -> None:
-        """Raise StoreClosed once the database is closing."""
-        if self._closed:
-            raise StoreClosed
-
     @contextmanager
     def reader(self) -> Iterator[Session]:
         """Lend a connection that only reads, for a moment: a read that stays open pins the WAL."""
-        self.check_open()
+        self._condition.check_open()
         try:
             session = self._readers.get_nowait()
         except queue.Empty:
-            session = Session(self._connect_reader())
+            session = self._new_reader()
         try:
             yield session
         except apsw.Error as error:
             raise translate(error) from error
         finally:
+            self._give_back(session)
+
+    def _give_back(self, session: Session) -> None:
+        if self._condition.closed:
+            session.connection.close()
+        else:
             self._readers.put(session)
 
     @contextmanager
@@ -75,16 +79,13 @@ class Database:
         with self.reader() as session, session.connection:
             yield session
 
-    def refuse_readers(self) -> None:
-        """Lend no connection any more."""
-        self._closed = True
-
     def close(self) -> None:
-        """Close every connection and give up ownership; the last one folds the WAL into the file."""
-        self._closed = True
+        """Close the connections but ``checkpointer``, whose owner closes it, and give up ownership.
+
+        The last connection folds the WAL into the file.
+        """
         while not self._readers.empty():
             self._readers.get().connection.close()
-        self.checkpointer.close()
         self.writer.close()
         self._lock_file.release()
 
@@ -98,12 +99,16 @@ class Database:
             connection.pragma("page_size", _PAGE_SIZE)
             connection.pragma("journal_mode", "wal")
             connection.pragma("synchronous", "normal")  # see the docstring of store.sqlite.writer
+            connection.pragma("journal_size_limit", _WAL_LIMIT)
             self._migrate(connection)
             _read_once(connection)
             self._sync_directory()
         except apsw.Error as error:
             connection.close()
             raise translate_open(self.path, error) from error
+        except OSError as error:
+            connection.close()
+            raise CannotOpenStore(f"cannot open the store {self.path}: {error.strerror}") from error
         except BaseException:
             connection.close()
             raise
@@ -116,11 +121,14 @@ class Database:
         connection.wal_autocheckpoint(0)
         return connection
 
-    def _connect_reader(self) -> apsw.Connection:
-        connection = self._connect()
-        connection.pragma("query_only", True)
-        connection.pragma("cache_size", -512)  # KiB: there may be one for each server thread
-        return connection
+    def _new_reader(self) -> Session:
+        try:
+            connection = self._connect()
+            connection.pragma("query_only", True)
+            connection.pragma("cache_size", -512)  # KiB: there may be one for each server thread
+        except apsw.Error as error:  # as without a free file descriptor
+            raise translate(error) from error
+        return Session(connection)
 
     def _check_identity(self, connection: apsw.Connection) -> None:
         found = connection.pragma("application_id")

@@ -4,12 +4,31 @@ import apsw
 
 from store.errors import CannotOpenStore, OutcomeUnknown, StoreError, StoreFull, StoreUnavailable
 
+#: Errors that say something about the disk or the file, not about the statement that met them.
+_ENVIRONMENT = (
+    apsw.AbortError,
+    apsw.BusyError,
+    apsw.CantOpenError,
+    apsw.CorruptError,
+    apsw.FullError,
+    apsw.IOError,
+    apsw.InterruptError,
+    apsw.LockedError,
+    apsw.NoMemError,
+    apsw.NotADBError,
+    apsw.PermissionsError,
+    apsw.ProtocolError,
+    apsw.ReadOnlyError,
+)
+
 
 def translate(error: apsw.Error) -> StoreError:
     """What an error in the middle of a transaction, which was rolled back, means to the caller."""
     if isinstance(error, apsw.FullError):
         return StoreFull()
-    return StoreUnavailable(f"the database answered: {error}")
+    if isinstance(error, _ENVIRONMENT):
+        return StoreUnavailable(f"the database answered: {error}")
+    return StoreError(f"the database refused it: {error}")
 
 
 def translate_commit(error: apsw.Error) -> StoreError:

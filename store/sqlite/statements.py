@@ -87,8 +87,12 @@ def record_notes(transaction: Transaction, notes: Sequence[Note]) -> None:
                 transaction.run("record_progress", values)
 
 
-def delete(transaction: Transaction, numbers: list[int]) -> None:
-    """Remove jobs with all that belongs to them."""
-    rows = [(number,) for number in numbers]
-    for table in ("delete_tags", "delete_attempts", "delete_log", "delete_job"):
-        transaction.run_many(table, rows)
+def release_suspects(transaction: Transaction, job_ids: Sequence[str]) -> None:
+    """See :meth:`store.protocol.JobStore.release_suspects`."""
+    transaction.run_many("release_suspect", [(job_id,) for job_id in job_ids])
+
+
+def delete(transaction: Transaction, number: int) -> None:
+    """Remove a job with all that belongs to it."""
+    for statement in ("delete_tags", "delete_attempts", "delete_log", "delete_job"):
+        transaction.run(statement, (number,))

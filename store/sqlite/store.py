@@ -2,10 +2,13 @@
 
 import os
 import random
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
+import apsw
 from msgspec.structs import replace
 
 from store import transitions
@@ -16,6 +19,7 @@ from store.leases import Lease, LeaseBook
 from store.protocol import (
     Created,
     DueJob,
+    Expired,
     Finished,
     JobFilter,
     Note,
@@ -24,7 +28,10 @@ from store.protocol import (
     Recovery,
     Reservation,
 )
+from store.sqlite.checkpointer import Checkpointer
+from store.sqlite.condition import Condition
 from store.sqlite.database import Database
+from store.sqlite.durability import Durability
 from store.sqlite.listing import list_jobs
 from store.sqlite.rows import (
     Row,
@@ -38,6 +45,7 @@ from store.sqlite.rows import (
     to_micros,
     update_row,
 )
+from store.sqlite.session import Session
 from store.sqlite.statements import (
     count,
     delete,
@@ -48,11 +56,14 @@ from store.sqlite.statements import (
     is_pending,
     oldest_wait,
     record_notes,
+    release_suspects,
     replay,
     stale,
 )
 from store.sqlite.writer import SqliteWriter, Transaction
 
+#: Rows, of all tables, that one call of ``delete_finished`` deletes, but for those of its last job.
+_MOST_DELETED_ROWS = 5_000
 #: Seconds between two looks at the size of the WAL.
 _MAINTENANCE_INTERVAL = 1.0
 
@@ -71,54 +82,70 @@ class SqliteStore:
         ``fdatasync`` makes a file descriptor's data survive a power cut; tests watch it and let it fail.
         """
         self._clock = clock
-        self._database = Database(path)
-        with self._database.reader() as reader:
+        self._condition = Condition()
+        self._database = Database(path, self._condition)
+        with self._database.snapshot() as reader:
             self._ids = IdSource(clock.now, rng, reader.value("last_id"))
             self._paused = frozenset(name for (name,) in reader.rows("paused_queues"))
             self._tally = count(reader)
-        self._writer = SqliteWriter(self._database, LeaseBook(clock.monotonic), self._tally, fdatasync)
+        self._write_lock = threading.Lock()
+        # guards: the connection that writes, and the leases
+        self._durability = Durability(self._database.wal, self._condition, fdatasync)
+        self._checkpointer = Checkpointer(self._database.checkpointer, self._write_lock, self._condition)
+        self._writer = SqliteWriter(
+            self._database.writer,
+            write_lock=self._write_lock,
+            condition=self._condition,
+            durability=self._durability,
+            leases=LeaseBook(clock.monotonic),
+            tally=self._tally,
+        )
+        self._database.writer.set_wal_hook(self._note_log_size)
+
+    def _note_log_size(self, _connection: object, _database: str, frames: int) -> int:
+        self._checkpointer.frames = frames
+        return apsw.SQLITE_OK
 
     # Reading.
 
+    @contextmanager
+    def _reader(self) -> Iterator[Session]:
+        """A connection that sees one state; nobody gets away with what a power cut could undo."""
+        with self._database.snapshot() as reader:
+            yield reader
+        self._durability.sync_what_was_read()
+
     def get_job(self, job_id: str) -> Job:
-        with self._database.reader() as reader:
-            job, _ = find(reader, job_id)
-        self._writer.sync_what_was_read()
-        return job
+        with self._reader() as reader:
+            return find(reader, job_id)[0]
 
     def list_jobs(self, where: JobFilter, limit: int, cursor: str | None = None) -> Page:
-        with self._database.reader() as reader:
-            page = list_jobs(reader, where, limit, cursor)
-        self._writer.sync_what_was_read()
-        return page
+        with self._reader() as reader:
+            return list_jobs(reader, where, limit, cursor)
 
     def list_attempts(self, job_id: str) -> list[Attempt]:
-        with self._database.snapshot() as reader:
+        with self._reader() as reader:
             job, number = find(reader, job_id)
             attempts = [attempt_from_row(row) for row in reader.rows("list_attempts", (number,))]
-        self._writer.sync_what_was_read()
-        return attempts + transitions.implied_attempt(job)
+            return attempts + transitions.implied_attempt(job)
 
     def list_log(self, job_id: str) -> list[LogLine]:
-        with self._database.snapshot() as reader:
+        with self._reader() as reader:
             _, number = find(reader, job_id)
-            lines = [line_from_row(row) for row in reader.rows("list_log", (number,))]
-        self._writer.sync_what_was_read()
-        return lines
+            return [line_from_row(row) for row in reader.rows("list_log", (number,))]
 
     def count_jobs(self) -> Mapping[JobStatus, int]:
-        self._database.check_open()
+        self._condition.check_open()
         counts = self._tally.by_status()
-        self._writer.sync_what_was_read()
+        self._durability.sync_what_was_read()
         return counts
 
     def count_queues(self) -> list[QueueCount]:
         now = to_micros(self._clock.now())
         counts, paused = self._tally.by_queue(), self._paused
         names = {queue for queue, _ in counts} | paused
-        with self._database.snapshot() as reader:
+        with self._reader() as reader:
             waits = {name: oldest_wait(reader, name, now) for name in names}
-        self._writer.sync_what_was_read()
         return [
             QueueCount(
                 name=name,
@@ -131,7 +158,7 @@ class SqliteStore:
         ]
 
     def is_paused(self, queue: str) -> bool:
-        self._database.check_open()
+        self._condition.check_open()
         return queue in self._paused
 
     # What clients ask for.
@@ -184,7 +211,7 @@ class SqliteStore:
     def _delete_job(self, transaction: Transaction, job_id: str) -> None:
         job, number = find(transaction, job_id)
         transitions.check_deletable(job)
-        delete(transaction, [number])
+        delete(transaction, number)
         transaction.deltas.append((job.queue, job.status, -1))
         transaction.needs_sync = True
 
@@ -200,8 +227,7 @@ class SqliteStore:
         self._writer.run(self._resume_queue, queue, durable=True)
 
     def _resume_queue(self, transaction: Transaction, queue: str) -> None:
-        if queue in self._paused:
-            transaction.run("resume_queue", (queue,))
+        if transaction.rows("resume_queue", (queue,)):
             transaction.run("clear_suspects", (queue,))
         transaction.needs_sync = True
         transaction.on_commit(lambda: self._set_paused(self._paused - {queue}))
@@ -215,7 +241,8 @@ class SqliteStore:
         return self._writer.run(self._reserve_jobs, queue, limit, lease, durable=False)
 
     def _reserve_jobs(self, transaction: Transaction, queue: str, limit: int, lease: Lease) -> Reservation:
-        if queue in self._paused:
+        # Not by memory, which a pause in this very transaction has not reached yet.
+        if transaction.value("is_paused", (queue,)):
             return Reservation([], None)
         now = to_micros(self._clock.now())
         priorities = [priority for (priority,) in transaction.rows("priorities", (queue,))]
@@ -321,21 +348,27 @@ class SqliteStore:
     def renew_leases(self, job_ids: Sequence[str], lease: Lease) -> set[str]:
         return self._writer.with_leases(lambda leases: leases.renew(job_ids, lease))
 
-    def release_expired(self) -> list[Job]:
+    def release_expired(self) -> Expired:
         if not self._writer.with_leases(LeaseBook.expired):
-            return []
+            return Expired([], set())
         return self._writer.run(self._release_expired, durable=False)
 
-    def _release_expired(self, transaction: Transaction) -> list[Job]:
-        ended = []
+    def _release_expired(self, transaction: Transaction) -> Expired:
+        crashed, freed_queues = [], set()
         for job_id in transaction.leases.expired():
             row = transaction.row("get_job", (job_id,))
             transaction.leases.drop(job_id)
-            if row is not None and row[3] == JobStatus.PROCESSING:
-                change = transitions.expired(job_from_row(row), self._clock.now())
-                self._save_change(transaction, job_from_row(row), change, row[-1])
-                ended.append(change.job)
-        return ended
+            job = None if row is None else job_from_row(row)
+            if row is not None and job is not None and job.status is JobStatus.PROCESSING:
+                change = transitions.expired(job, self._clock.now())
+                self._save_change(transaction, job, change, row[-1])
+                crashed.append(change.job)
+            elif job is not None:
+                freed_queues.add(job.queue)
+        return Expired(crashed, freed_queues)
+
+    def release_suspects(self, job_ids: Sequence[str]) -> None:
+        self._writer.run(release_suspects, job_ids, durable=False)
 
     def recover(self, *, solo_limit: int) -> Recovery:
         return self._writer.run(self._recover, solo_limit, durable=True)
@@ -358,26 +391,40 @@ class SqliteStore:
         return self._writer.run(self._delete_finished, status, before, limit, durable=False)
 
     def _delete_finished(self, transaction: Transaction, status: JobStatus, before: datetime, limit: int) -> int:
-        rows = transaction.rows("finished_jobs", (status, to_micros(before), limit))
-        delete(transaction, [number for number, _ in rows])
-        transaction.deltas += [(queue, status, -1) for _, queue in rows]
         transaction.needs_sync = True
-        return len(rows)
+        deleted = 0
+        begin = transaction.connection.total_changes()
+        for number, queue in transaction.rows("finished_jobs", (status, to_micros(before), limit)):
+            delete(transaction, number)
+            transaction.deltas.append((queue, status, -1))
+            deleted += 1
+            # Everybody waits for the writer meanwhile, and a job may have thousands of log lines.
+            if transaction.connection.total_changes() - begin >= _MOST_DELETED_ROWS:
+                break
+        return deleted
 
     # Housekeeping.
 
     def flush(self) -> None:
-        self._database.check_open()
-        self._writer.sync_what_was_read()
+        self._condition.check_open()
+        self._durability.sync_what_was_read()
 
     def maintain(self) -> float:
-        self._database.check_open()
-        self._writer.checkpoint()
+        self._condition.check_open()
+        self._checkpointer.checkpoint()
         return _MAINTENANCE_INTERVAL
 
     def close(self) -> None:
-        self._database.refuse_readers()
-        self._writer.close()
+        with self._write_lock:
+            if self._condition.closed:
+                return
+            self._condition.close()
+        # From here on nobody begins anything; each part waits for what it has under way.
+        self._checkpointer.close()
+        try:
+            self._durability.close()
+        finally:
+            self._database.close()
 
     def _save_change(self, transaction: Transaction, before: Job, change: transitions.Change, number: int) -> None:
         if change.attempt is not None:

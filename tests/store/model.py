@@ -61,8 +61,11 @@ class Model:
 
     def is_due(self, job: Expected) -> bool:
         """Whether it waits, may run now, and its queue is not paused."""
-        waits = job.status is JobStatus.PENDING and job.queue not in self.paused
-        return waits and job.run_at <= self._clock.now()
+        return self.waits(job) and job.run_at <= self._clock.now()
+
+    def waits(self, job: Expected) -> bool:
+        """Whether it waits, due or not, and its queue is not paused."""
+        return job.status is JobStatus.PENDING and job.queue not in self.paused
 
     def due_anywhere(self) -> list[Expected]:
         """The jobs that somebody could claim."""
@@ -98,7 +101,8 @@ class Model:
         job = self.jobs.get(job_id)
         if job is None:
             return False
-        if not self.is_due(job) or job.holder not in (None, lease.owner):
+        due = self.is_due(job) or (alone and self.waits(job))
+        if not due or job.holder not in (None, lease.owner):
             if job.status is JobStatus.PENDING and job.holder == lease.owner:
                 job.holder = None
             return False

@@ -97,3 +97,13 @@ def test_nobody_is_forgotten_and_nobody_is_served_twice(threads: int) -> None:
         thread.join(20)
         assert not thread.is_alive()
     assert sorted(counted) == list(range(500 * threads))
+
+
+def test_a_turn_that_breaks_leaves_nobody_waiting() -> None:
+    def serve(_: list[Ticket[int]]) -> None:
+        raise ValueError("broken")
+
+    combiner: Combiner[int] = Combiner(serve)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="broken"):
+            combiner.run(1)

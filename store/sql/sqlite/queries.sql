@@ -86,7 +86,7 @@ UPDATE jobs
 SET
     status = 'processing', attempt = attempt + 1, started_at = ?1, progress_fraction = 0, progress_message = '',
     alone = ?2
-WHERE id = ?3 AND status = 'pending' AND run_at <= ?1 AND queue NOT IN (SELECT name FROM paused_queues)
+WHERE id = ?3 AND status = 'pending' AND (run_at <= ?1 OR ?2) AND queue NOT IN (SELECT name FROM paused_queues)
 RETURNING
     id, type, queue, status, priority, payload, result, error, progress_fraction, progress_message, attempt,
     interruptions, cancel_requested, max_attempts, timeout, tags, created_at, run_at, started_at, finished_at, backoff,
@@ -129,6 +129,9 @@ ORDER BY number;
 -- name: suspect_ids
 SELECT id FROM jobs WHERE suspect = 1 AND status = 'pending' ORDER BY number;
 
+-- name: release_suspect
+UPDATE jobs SET suspect = 0 WHERE id = ? AND suspect = 1 AND status = 'pending';
+
 -- name: clear_suspects
 UPDATE jobs SET suspect = 0 WHERE suspect = 1 AND queue = ?;
 
@@ -136,7 +139,10 @@ UPDATE jobs SET suspect = 0 WHERE suspect = 1 AND queue = ?;
 INSERT INTO paused_queues (name) VALUES (?) ON CONFLICT DO NOTHING;
 
 -- name: resume_queue
-DELETE FROM paused_queues WHERE name = ?;
+DELETE FROM paused_queues WHERE name = ? RETURNING name;
+
+-- name: is_paused
+SELECT 1 FROM paused_queues WHERE name = ?;
 
 -- name: paused_queues
 SELECT name FROM paused_queues;

@@ -96,7 +96,7 @@ def test_a_reservation_that_ran_out_does_not_stop_a_claim(store: JobStore, clock
     store.reserve_jobs("default", 1, THEIRS)
     clock.advance(THEIRS.seconds)
     assert store.claim_job(job.id, OURS) is not None
-    assert store.release_expired() == []
+    assert store.release_expired().crashed == []
 
 
 def test_a_refused_claim_leaves_the_running_attempt_its_lease(store: JobStore) -> None:
@@ -162,3 +162,10 @@ def test_only_the_running_attempt_ends_its_solitude(store: JobStore, attempt: in
     store.end_solitude(job.id, attempt)
     store.end_solitude("nobody", attempt)
     assert store.get_job(job.id) == job
+
+
+def test_a_suspect_is_claimed_alone_although_the_wall_clock_was_set_back(store: JobStore, clock: FakeClock) -> None:
+    job = create(store)
+    clock.jump(-3600)
+    assert store.claim_job(job.id, OURS) is None
+    assert store.claim_job(job.id, OURS, alone=True) is not None

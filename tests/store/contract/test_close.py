@@ -40,6 +40,7 @@ CALLS: dict[str, Callable[[JobStore, str], object]] = {
     "delete_job": lambda store, job_id: store.delete_job(job_id),
     "renew_leases": lambda store, job_id: store.renew_leases([job_id], OURS),
     "release_expired": lambda store, _: store.release_expired(),
+    "release_suspects": lambda store, job_id: store.release_suspects([job_id]),
     "recover": lambda store, _: store.recover(solo_limit=2),
     "pause_queue": lambda store, _: store.pause_queue("default"),
     "resume_queue": lambda store, _: store.resume_queue("default"),

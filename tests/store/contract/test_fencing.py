@@ -94,7 +94,7 @@ def test_an_attempt_may_still_end_while_nobody_noticed_that_its_lease_ran_out(
     job = create_processing(store)
     clock.advance(OURS.seconds + 1)
     assert finish(store, job).status is JobStatus.COMPLETED
-    assert store.release_expired() == []
+    assert store.release_expired().crashed == []
 
 
 def test_an_attempt_from_before_a_crash_is_refused(store: JobStore, restart: Callable[[], JobStore]) -> None:

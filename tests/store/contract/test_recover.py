@@ -182,3 +182,14 @@ def test_recovering_twice_is_recovering_once(store: JobStore, restart: Restart) 
     again = store.recover(solo_limit=2)
     assert (again.crashed, again.suspects) == ([], first.suspects)
     assert all_jobs(store) == jobs
+
+
+def test_a_released_suspect_is_an_ordinary_job(store: JobStore, restart: Restart) -> None:
+    suspect, running = create_processing(store), create(store)
+    store = restart()
+    store.recover(solo_limit=2)
+    running = claim(store, running)
+    store.release_suspects([suspect.id, running.id, "no such job"])
+    assert not store.get_job(suspect.id).suspect
+    assert [due.id for due in store.reserve_jobs("default", 10, OURS).jobs] == [suspect.id]
+    assert store.get_job(running.id) == running

@@ -3,12 +3,14 @@
 import os
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import apsw
 import pytest
 
-from store.errors import IllegalTransition, OutcomeUnknown, StoreClosed
+from store.errors import IllegalTransition, OutcomeUnknown, StoreClosed, StoreError, StoreUnavailable
 from store.job import JobStatus
 from store.protocol import JobFilter
 from store.sqlite import SqliteStore
@@ -166,10 +168,24 @@ def test_a_failed_sync_is_answered_unknown_and_nothing_is_written_after_it(store
     with pytest.raises(OutcomeUnknown, match="Input/output error"):
         create(store)
     disk.fails = False
-    with pytest.raises(OutcomeUnknown):
-        create(store)
-    with pytest.raises(OutcomeUnknown):
-        store.flush()
+    for operation in (lambda: create(store), store.flush):
+        with pytest.raises(StoreUnavailable, match="an earlier write failed") as caught:
+            operation()
+        assert not isinstance(caught.value, OutcomeUnknown)
+
+
+def test_a_sync_that_meets_the_end_of_the_store_is_not_taken_for_a_failing_disk(store: SqliteStore, disk: Disk) -> None:
+    job = create_processing(store)
+    store.finish_job(job.id, job.attempt, DONE)
+    disk.free.clear()
+    reader = in_thread(lambda: store.get_job(job.id))
+    eventually(lambda: disk.waiting == 1)
+    closer = in_thread(store.close)
+    disk.free.set()
+    for thread in (reader, closer):
+        thread.join(5)
+        assert not thread.is_alive()
+    store.close()
 
 
 def test_the_write_ahead_log_starts_anew_under_constant_load(store: SqliteStore, tmp_path: Path) -> None:
@@ -189,3 +205,124 @@ def test_a_closed_store_says_so(store: SqliteStore) -> None:
         create(store)
     with pytest.raises(StoreClosed):
         store.count_jobs()
+
+
+def test_a_refusal_that_tells_an_outcome_waits_until_it_is_synced(store: SqliteStore, disk: Disk) -> None:
+    job = create_processing(store)
+    store.finish_job(job.id, job.attempt, DONE)
+
+    def cancel() -> None:
+        with pytest.raises(IllegalTransition):
+            store.cancel_job(job.id)
+
+    assert syncs_of(disk, cancel) == 1
+
+
+def test_a_read_waits_for_what_it_saw_and_not_for_what_came_later(store: SqliteStore, disk: Disk) -> None:
+    """Under load something always came later."""
+    finish_next = create_processing(store)
+    job = create_processing(store)
+    store.finish_job(job.id, job.attempt, DONE)
+    disk.free.clear()
+    reader = in_thread(lambda: store.get_job(job.id))
+    eventually(lambda: disk.waiting == 1)
+    store.finish_job(finish_next.id, finish_next.attempt, DONE)
+    before = disk.syncs
+    disk.free.set()
+    reader.join(5)
+    assert disk.syncs - before == 1
+
+
+def test_a_pause_and_a_resume_in_one_transaction_leave_the_queue_open(store: SqliteStore, disk: Disk) -> None:
+    job = create(store)
+    disk.free.clear()
+    threads = [in_thread(lambda: create(store))]
+    eventually(lambda: disk.waiting == 1)
+    for waiting, change in enumerate((store.pause_queue, store.resume_queue), start=1):
+        threads.append(in_thread(lambda change=change: change("default")))
+        eventually(lambda expected=waiting: len(store._writer._durable._line) == expected)
+    disk.free.set()
+    for thread in threads:
+        thread.join(5)
+    assert not store.is_paused("default")
+    assert store.claim_job(job.id, OURS) is not None
+
+
+def test_a_foreign_lock_makes_those_who_wait_together_wait_once(store: SqliteStore, disk: Disk, tmp_path: Path) -> None:
+    store._database.writer.set_busy_timeout(50)
+    foreign = apsw.Connection(str(tmp_path / "gofer.db"))
+    disk.free.clear()
+    threads = [in_thread(lambda: create(store))]
+    eventually(lambda: disk.waiting == 1)
+    foreign.execute("BEGIN IMMEDIATE")
+    errors: list[StoreError] = []
+
+    def submit() -> None:
+        try:
+            create(store)
+        except StoreUnavailable as error:
+            errors.append(error)
+
+    threads += [in_thread(submit) for _ in range(8)]
+    eventually(lambda: len(store._writer._durable._line) == 8)
+    began = time.monotonic()
+    disk.free.set()
+    for thread in threads:
+        thread.join(5)
+    assert len({id(error) for error in errors}) == 8
+    assert time.monotonic() - began < 0.3
+    foreign.close()
+    create(store)
+
+
+def test_a_failed_checkpoint_fails_the_store(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> int:
+        raise apsw.IOError("disk I/O error")
+
+    create(store)
+    store._checkpointer.frames = 1_000_000
+    monkeypatch.setattr(store._checkpointer, "_move", fail)
+    with pytest.raises(OutcomeUnknown):
+        store.maintain()
+    with pytest.raises(StoreUnavailable, match="an earlier write failed"):
+        store.maintain()
+
+
+def test_close_waits_for_a_checkpoint_that_is_under_way(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    moving, go_on = threading.Event(), threading.Event()
+    move = store._checkpointer._move
+
+    def slowly() -> int:
+        moving.set()
+        assert go_on.wait(5)
+        return move()
+
+    create(store)
+    store._checkpointer.frames = 1_000_000
+    monkeypatch.setattr(store._checkpointer, "_move", slowly)
+    checkpoint = in_thread(store.maintain)
+    assert moving.wait(5)
+    closing = in_thread(store.close)
+    go_on.set()
+    for thread in (checkpoint, closing):
+        thread.join(5)
+        assert not thread.is_alive()
+
+
+def test_the_log_starts_anew_although_writers_never_rest(store: SqliteStore, tmp_path: Path) -> None:
+    stop = threading.Event()
+
+    def submit() -> None:
+        while not stop.is_set():
+            store.create_jobs([new_job(payload=b'"' + b"x" * 2_000 + b'"')] * 200)
+
+    writers = [in_thread(submit) for _ in range(2)]
+    log = tmp_path / "gofer.db-wal"
+    sizes = []
+    while store.count_jobs()[JobStatus.PENDING] < 100_000:
+        store.maintain()
+        sizes.append(log.stat().st_size)
+    stop.set()
+    for writer in writers:
+        writer.join(5)
+    assert max(sizes) < 120_000_000

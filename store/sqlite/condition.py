@@ -1,0 +1,41 @@
+"""Whether the store can be used: it is open, it failed, or it is closed."""
+
+from store.errors import OutcomeUnknown, StoreClosed, StoreUnavailable
+
+
+class Condition:
+    """Goes from open to failed or closed, and from failed to closed; never back. Safe to use from any thread."""
+
+    def __init__(self) -> None:
+        # Replaced as a whole, so that a look at it needs no lock.
+        self._failure: OutcomeUnknown | None = None
+        self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether ``close`` was called."""
+        return self._closed
+
+    @property
+    def failed(self) -> bool:
+        """Whether ``fail`` was called."""
+        return self._failure is not None
+
+    def check_open(self) -> None:
+        """Raise StoreClosed once the store is closed."""
+        if self._closed:
+            raise StoreClosed
+
+    def check(self) -> None:
+        """Raise StoreClosed or, after a failure, StoreUnavailable: nothing was done then."""
+        self.check_open()
+        if self._failure is not None:
+            raise StoreUnavailable(f"nothing is written any more, because an earlier write failed: {self._failure}")
+
+    def fail(self, failure: OutcomeUnknown) -> None:
+        """Write nothing any more: only a new process can find out what the disk holds."""
+        self._failure = self._failure or failure
+
+    def close(self) -> None:
+        """Use nothing any more."""
+        self._closed = True

@@ -1,0 +1,82 @@
+"""What survives a power cut: syncing the write-ahead log, and knowing which commits that covered."""
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from store.combiner import Combiner, Ticket, fail_all
+from store.errors import OutcomeUnknown, StoreError
+from store.sqlite.condition import Condition
+
+
+class Durability:
+    """Counts commits, and syncs the log for everybody who waits. Safe to use from any thread.
+
+    ``committing``, ``committed`` and ``rolled_back`` belong to the thread that holds the write lock.
+    """
+
+    def __init__(self, wal: Path, condition: Condition, fdatasync: Callable[[int], None]) -> None:
+        """``wal`` exists. Its descriptor here does no harm: SQLite keeps no POSIX locks on it."""
+        self._condition = condition
+        self._fdatasync = fdatasync
+        # The number of the newest commit; a reader that sees an older one syncs once more.
+        self._committed = 0
+        # The newest commit that readers wait for. Set before the commit can be seen.
+        self._awaited = 0
+        self._lock = threading.Lock()
+        # guards: _descriptor, _synced (which may be read without it)
+        self._descriptor = os.open(wal, os.O_RDWR | os.O_CLOEXEC)
+        self._synced = 0
+        self._syncs: Combiner[None] = Combiner(self._sync_batch)
+
+    def committing(self) -> None:
+        """The commit that comes next holds something that nobody may read before it is synced."""
+        self._awaited = self._committed + 1
+
+    def committed(self) -> None:
+        """The commit succeeded."""
+        self._committed += 1
+
+    def rolled_back(self) -> None:
+        """There was no commit."""
+        self._awaited = min(self._awaited, self._committed)
+
+    def sync_what_was_read(self) -> None:
+        """Return once everything that the caller may have read or written survives a power cut.
+
+        Raises OutcomeUnknown when the disk fails, and the other errors of :meth:`Condition.check`.
+        """
+        # A fixed target: under load there is always a newer commit, and nobody would ever get away.
+        target = self._awaited
+        while self._synced < target:
+            self._syncs.run(None)
+
+    def close(self) -> None:
+        """Sync for the last time and close the log. Raises OutcomeUnknown; it is closed then, too."""
+        with self._lock:
+            try:
+                if not self._condition.failed:
+                    self._fdatasync(self._descriptor)
+            except OSError as error:
+                raise _unknown(error) from error
+            finally:
+                os.close(self._descriptor)
+
+    def _sync_batch(self, batch: list[Ticket[None]]) -> None:
+        try:
+            with self._lock:
+                self._condition.check()
+                covers = self._committed
+                self._fdatasync(self._descriptor)
+                self._synced = covers
+        except OSError as error:
+            unknown = _unknown(error)
+            self._condition.fail(unknown)
+            fail_all(batch, unknown)
+        except StoreError as error:
+            fail_all(batch, error)
+
+
+def _unknown(error: OSError) -> OutcomeUnknown:
+    return OutcomeUnknown(f"the disk could not say whether the write holds: {error.strerror}")
