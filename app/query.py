@@ -43,7 +43,7 @@ class Nothing(msgspec.Struct, frozen=True):
     """The shape of the query string of a call that takes no parameters."""
 
 
-def refuse() -> None:
+def require_empty() -> None:
     """Raise Problem, ``bad_query``, if the current request has any query parameter."""
     if request.environ.get("QUERY_STRING"):
         parse(Nothing)

@@ -13,7 +13,7 @@ from waitress.adjustments import Adjustments  # type: ignore[import-untyped]
 from waitress.server import TcpWSGIServer  # type: ignore[import-untyped]
 from waitress.task import ThreadedTaskDispatcher  # type: ignore[import-untyped]
 
-from app.wire import Channel
+from app.channel import Channel
 from store.clock import Clock
 from store.errors import GoferError
 
@@ -87,8 +87,6 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
         self.max_body = max_body
         #: Answers close their connections from now on.
         self.stopping = False
-        #: The stop's time was up before everything was answered.
-        self.stop_was_cut_short = False
         self._on_death = on_death
         self._next_sweep = clock.monotonic() + _SWEEP
         self._started = False
@@ -134,7 +132,8 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
             self._close_everything()
         # The loop's data belong to its thread, so whatever closes something runs there.
         self._call_in_loop(self._stop_accepting)
-        self.stop_was_cut_short = not self._drained.wait(max(0.0, deadline - self.clock.monotonic()))
+        if not self._drained.wait(max(0.0, deadline - self.clock.monotonic())):
+            _log.warning("the HTTP server stops although requests are unanswered after %g s", timeout)
         # Only now: the threads end without a look at what is still in line.
         self.task_dispatcher.shutdown(cancel_pending=True, timeout=max(0.1, deadline - self.clock.monotonic()))
         self._call_in_loop(self._close_everything)
@@ -155,6 +154,8 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
                 super().pull_trigger()
 
     def _call_in_loop(self, action: Callable[[], None]) -> None:
+        # Takes the trigger's own lock inside of ours; the loop takes them the other way round when
+        # it closes everything, which is the last thing that is ever asked of it.
         with self._trigger_lock:
             if not self._trigger_closed:
                 self.trigger.pull_trigger(action)

@@ -36,7 +36,7 @@ Tags = Annotated[
 ]
 
 
-class BackoffWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class BackoffOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The ``backoff`` of a submission; what it leaves open comes from the handler."""
 
     base: Annotated[float, Meta(ge=0, le=86_400, description="a number of seconds from 0 to 86400")] | UnsetType = UNSET
@@ -55,7 +55,7 @@ class Submission(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timeout: Timeout | UnsetType = UNSET
     run_at: Instant | UnsetType = UNSET
     tags: Tags = []
-    backoff: Annotated[BackoffWish, Meta(description="an object")] | UnsetType = UNSET
+    backoff: Annotated[BackoffOptions, Meta(description="an object")] | UnsetType = UNSET
 
 
 class Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -74,7 +74,7 @@ _SUBMISSION = msgspec.json.Decoder(Submission)
 _BATCH = msgspec.json.Decoder(Batch)
 
 
-class Desk:
+class SubmissionParser:
     """Checks submissions against the handlers and queues that there are. Safe to use from any thread."""
 
     def __init__(self, registry: Registry, queues: Collection[str]) -> None:
@@ -89,14 +89,14 @@ class Desk:
         """
         value = strict_json.decode(body)
         try:
-            wish = _SUBMISSION.decode(body)
+            submission = _SUBMISSION.decode(body)
         except msgspec.ValidationError:
             raise _refusal(mismatches(Submission, value)) from None
-        if errors := self._refusals(wish):
+        if errors := self._refusals(submission):
             raise _refusal(errors)
         if idempotency_key is None:
-            return self._job(wish)
-        return self._job(wish, idempotency_key, _fingerprint(value))
+            return self._job(submission)
+        return self._job(submission, idempotency_key, _fingerprint(value))
 
     def read_batch(self, body: bytes, idempotency_key: str | None = None) -> list[NewJob]:
         """The jobs that ``body`` asks for together.
@@ -105,60 +105,70 @@ class Desk:
         """
         value = strict_json.decode(body)
         try:
-            wishes = _BATCH.decode(body).jobs
+            submissions = _BATCH.decode(body).jobs
         except msgspec.ValidationError:
             raise _refusal(_batch_mismatches(value)) from None
-        if errors := [error for i, wish in enumerate(wishes) for error in self._refusals(wish, f"jobs[{i}].")]:
+        if errors := [
+            error for i, submission in enumerate(submissions) for error in self._refusals(submission, f"jobs[{i}].")
+        ]:
             raise _refusal(errors)
         if idempotency_key is None:
-            return [self._job(wish) for wish in wishes]
+            return [self._job(submission) for submission in submissions]
         fingerprint = _fingerprint(value)
         # No key of a single submission holds a newline, so the two kinds never meet.
-        return [self._job(wish, f"{idempotency_key}\n{i}", fingerprint) for i, wish in enumerate(wishes)]
+        return [
+            self._job(submission, f"{idempotency_key}\n{i}", fingerprint) for i, submission in enumerate(submissions)
+        ]
 
-    def _refusals(self, wish: Submission, prefix: str = "") -> list[FieldError]:
+    def _refusals(self, submission: Submission, prefix: str = "") -> list[FieldError]:
         """What is wrong with a submission although it has the right shape."""
         errors = []
-        queue = wish.queue
+        queue = submission.queue
         try:
-            spec = self._registry.get(wish.type)
+            spec = self._registry.get(submission.type)
             queue = queue or spec.queue or _DEFAULTS.queue
-            spec.check_payload(wish.payload)
+            spec.check_payload(submission.payload)
         except UnknownType as error:
-            errors.append(FieldError(f"{prefix}type", f"{shown(wish.type)}: {unknown(wish.type, 'type', error.known)}"))
+            errors.append(
+                FieldError(
+                    f"{prefix}type", f"{shown(submission.type)}: {unknown(submission.type, 'type', error.known)}"
+                )
+            )
         except InvalidPayload as error:
             errors += [FieldError(prefix + path, message) for path, message in error.errors]
         if queue is not UNSET and queue not in self._queues:
             errors.append(FieldError(f"{prefix}queue", f"{shown(queue)}: {unknown(queue, 'queue', self._queues)}"))
-        if wish.run_at is not UNSET and not _is_storable(wish.run_at):
+        if submission.run_at is not UNSET and not _is_storable(submission.run_at):
             errors.append(FieldError(f"{prefix}run_at", "must lie in the years 1970 to 9999, in UTC"))
         return errors
 
-    def _job(self, wish: Submission, idempotency_key: str | None = None, fingerprint: bytes | None = None) -> NewJob:
-        spec = self._registry.get(wish.type)
+    def _job(
+        self, submission: Submission, idempotency_key: str | None = None, fingerprint: bytes | None = None
+    ) -> NewJob:
+        spec = self._registry.get(submission.type)
         return NewJob(
-            type=wish.type,
+            type=submission.type,
             # A copy, because a Raw keeps alive the whole body that it is a part of.
-            payload=wish.payload.copy(),
-            queue=wish.queue or spec.queue or _DEFAULTS.queue,
-            priority=wish.priority,
-            max_attempts=wish.max_attempts or spec.max_attempts or _DEFAULTS.max_attempts,
-            timeout=wish.timeout or spec.timeout or _DEFAULTS.timeout,
-            run_at=None if wish.run_at is UNSET else wish.run_at.astimezone(UTC),
-            tags=tuple(dict.fromkeys(wish.tags)),
-            backoff=_backoff(wish.backoff, spec.backoff or _DEFAULTS.backoff),
+            payload=submission.payload.copy(),
+            queue=submission.queue or spec.queue or _DEFAULTS.queue,
+            priority=submission.priority,
+            max_attempts=submission.max_attempts or spec.max_attempts or _DEFAULTS.max_attempts,
+            timeout=submission.timeout or spec.timeout or _DEFAULTS.timeout,
+            run_at=None if submission.run_at is UNSET else submission.run_at.astimezone(UTC),
+            tags=tuple(dict.fromkeys(submission.tags)),
+            backoff=_backoff(submission.backoff, spec.backoff or _DEFAULTS.backoff),
             idempotency_key=idempotency_key,
             fingerprint=fingerprint,
         )
 
 
-def _backoff(wish: BackoffWish | UnsetType, default: Backoff) -> Backoff:
-    if wish is UNSET:
+def _backoff(options: BackoffOptions | UnsetType, default: Backoff) -> Backoff:
+    if options is UNSET:
         return default
     return Backoff(
-        default.base if wish.base is UNSET else wish.base,
-        default.factor if wish.factor is UNSET else wish.factor,
-        default.cap if wish.cap is UNSET else wish.cap,
+        default.base if options.base is UNSET else options.base,
+        default.factor if options.factor is UNSET else options.factor,
+        default.cap if options.cap is UNSET else options.cap,
     )
 
 

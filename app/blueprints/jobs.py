@@ -12,7 +12,7 @@ from msgspec import Meta
 from app import query
 from app.request_headers import check_json_body, idempotency_key, preferred_wait
 from app.resources import answer, answer_with, job_resource, json_body
-from app.submission import Desk, Instant, Name, Tag
+from app.submission import Instant, Name, SubmissionParser, Tag
 from app.waiting import MAX_WAIT, WaitingRoom
 from store.errors import JobNotFound, StoreError
 from store.job import JobStatus
@@ -48,14 +48,14 @@ class JobCalls:
     def __init__(self, engine: Engine, room: WaitingRoom) -> None:
         self._engine = engine
         self._room = room
-        self._desk = Desk(engine.registry, engine.queue_names())
+        self._parser = SubmissionParser(engine.registry, engine.queue_names())
 
     def submit(self) -> Response:
         """``POST /jobs``"""
         environ = request.environ
-        query.refuse()
+        query.require_empty()
         check_json_body(environ)
-        new = self._desk.read(request.get_data(cache=False), idempotency_key(environ))
+        new = self._parser.read(request.get_data(cache=False), idempotency_key(environ))
         created = self._engine.submit(new)
         job = created.job
         headers = [("Location", f"/jobs/{job.id}")]
@@ -75,9 +75,9 @@ class JobCalls:
 
     def submit_batch(self) -> Response:
         """``POST /jobs/batch``"""
-        query.refuse()
+        query.require_empty()
         check_json_body(request.environ)
-        new_jobs = self._desk.read_batch(request.get_data(cache=False), idempotency_key(request.environ))
+        new_jobs = self._parser.read_batch(request.get_data(cache=False), idempotency_key(request.environ))
         created = self._engine.submit_many(new_jobs)
         body = {"jobs": [job_resource(one.job) for one in created]}
         if all(one.replayed for one in created):
@@ -86,24 +86,24 @@ class JobCalls:
 
     def list(self) -> Response:
         """``GET /jobs``"""
-        wish = query.parse(ListQuery)
+        wanted = query.parse(ListQuery)
         where = JobFilter(
-            status=wish.status,
-            type=wish.type,
-            queue=wish.queue,
-            tag=wish.tag,
-            created_after=wish.created_after,
-            created_before=wish.created_before,
+            status=wanted.status,
+            type=wanted.type,
+            queue=wanted.queue,
+            tag=wanted.tag,
+            created_after=wanted.created_after,
+            created_before=wanted.created_before,
         )
-        page = self._engine.store.list_jobs(where, wish.limit, wish.cursor)
+        page = self._engine.store.list_jobs(where, wanted.limit, wanted.cursor)
         following = _page_after(page.next_cursor) if page.next_cursor is not None else None
         link = [("Link", f'<{following}>; rel="next"')] if following else []
         return answer({"jobs": [job_resource(job) for job in page.jobs], "next": following}, 200, link)
 
     def get(self, job_id: str) -> Response:
         """``GET /jobs/{id}``"""
-        wish = query.parse(JobQuery)
-        job = self._room.wait(_checked(job_id), wish.wait, request.environ)
+        wanted = query.parse(JobQuery)
+        job = self._room.wait(_checked(job_id), wanted.wait, request.environ)
         body = json_body(job_resource(job))
         etag = hashlib.blake2b(body, digest_size=16).hexdigest()
         headers = [("ETag", f'"{etag}"'), ("Cache-Control", "no-cache")]
@@ -114,28 +114,28 @@ class JobCalls:
 
     def log(self, job_id: str) -> Response:
         """``GET /jobs/{id}/logs``"""
-        query.refuse()
+        query.require_empty()
         return answer({"lines": self._engine.store.list_log(_checked(job_id))})
 
     def attempts(self, job_id: str) -> Response:
         """``GET /jobs/{id}/attempts``"""
-        query.refuse()
+        query.require_empty()
         return answer({"attempts": self._engine.store.list_attempts(_checked(job_id))})
 
     def cancel(self, job_id: str) -> Response:
         """``POST /jobs/{id}/cancel``: 202 while the handler that runs is still being told."""
-        query.refuse()
+        query.require_empty()
         job = self._engine.cancel(_checked(job_id))
         return answer(job_resource(job), 200 if job.status.is_final else 202)
 
     def retry(self, job_id: str) -> Response:
         """``POST /jobs/{id}/retry``"""
-        query.refuse()
+        query.require_empty()
         return answer(job_resource(self._engine.retry(_checked(job_id))))
 
     def delete(self, job_id: str) -> Response:
         """``DELETE /jobs/{id}``"""
-        query.refuse()
+        query.require_empty()
         self._engine.delete(_checked(job_id))
         return Response(status=204)
 

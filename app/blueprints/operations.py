@@ -17,18 +17,18 @@ class OperationCalls:
 
     def index(self) -> Response:
         """``GET /``"""
-        query.refuse()
+        query.require_empty()
         links = {name: f"/{name}" for name in ("jobs", "queues", "stats", "health", "ready", "problems")}
         return answer({"service": "gofer", "version": VERSION, "links": links})
 
     def health(self) -> Response:
         """``GET /health``: the process answers; nothing else is asked, so that it is not restarted in vain."""
-        query.refuse()
+        query.require_empty()
         return answer({"status": "ok"})
 
     def ready(self) -> Response:
         """``GET /ready``: whether jobs are taken and run, and if not, why."""
-        query.refuse()
+        query.require_empty()
         reason = self._engine.not_ready_reason()
         if reason is not None:
             raise Problem("not_ready", reason)
@@ -36,17 +36,17 @@ class OperationCalls:
 
     def stats(self) -> Response:
         """``GET /stats``"""
-        query.refuse()
+        query.require_empty()
         return answer(self._engine.stats())
 
     def problems(self) -> Response:
         """``GET /problems``: every kind of error there is."""
-        query.refuse()
+        query.require_empty()
         return answer({"problems": [_kind(code) for code in KINDS]})
 
     def problem(self, code: str) -> Response:
         """``GET /problems/{code}``: where the ``type`` of a problem leads."""
-        query.refuse()
+        query.require_empty()
         if code not in KINDS:
             raise Problem("not_found", "there is no such problem; /problems lists all")
         return answer(_kind(code))

@@ -16,23 +16,23 @@ class QueueCalls:
 
     def list(self) -> Response:
         """``GET /queues``"""
-        query.refuse()
+        query.require_empty()
         return answer({"queues": self._engine.queues()})
 
     def get(self, name: str) -> Response:
         """``GET /queues/{name}``"""
-        query.refuse()
+        query.require_empty()
         return answer(self._state(name))
 
     def pause(self, name: str) -> Response:
         """``POST /queues/{name}/pause``"""
-        query.refuse()
+        query.require_empty()
         self._engine.pause(name)
         return answer(self._state(name))
 
     def resume(self, name: str) -> Response:
         """``POST /queues/{name}/resume``"""
-        query.refuse()
+        query.require_empty()
         self._engine.resume(name)
         return answer(self._state(name))
 
