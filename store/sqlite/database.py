@@ -12,7 +12,7 @@ from store.errors import CannotOpenStore, SchemaTooNew
 from store.queries import load_migrations
 from store.sqlite.condition import Condition
 from store.sqlite.errors import translate, translate_open
-from store.sqlite.lock_file import LockFile
+from store.sqlite.ownership import Ownership
 from store.sqlite.session import Session
 
 #: "GOFR", kept in the file's header: tells our files from other programs' (SQLite file format, 1.3).
@@ -23,7 +23,7 @@ _PAGE_SIZE = 2_048
 #: Bytes that the WAL's file shrinks to when it starts anew after a burst.
 _WAL_LIMIT = 64 * 1024 * 1024
 #: Milliseconds to wait for a person who looks into the file with another program.
-_BUSY_TIMEOUT = 5_000
+_BUSY_TIMEOUT = 1_000
 
 
 class Database:
@@ -31,10 +31,9 @@ class Database:
 
     def __init__(self, path: Path, condition: Condition) -> None:
         """Open or create the file. Raises CannotOpenStore and its subclasses; a foreign file stays untouched."""
-        self.path = path
-        if path.is_dir():
-            raise CannotOpenStore(f"cannot open the store {path}: it is a directory")
-        self._lock_file = LockFile(path)
+        self.path = _resolved(path)
+        #: Tells other processes that the file is taken, and whether it still is the one that was opened.
+        self.ownership = Ownership(self.path)
         self._condition = condition
         self._readers: queue.SimpleQueue[Session] = queue.SimpleQueue()
         try:
@@ -44,7 +43,7 @@ class Database:
             self.checkpointer = self._connect()
             _read_once(self.checkpointer)
         except BaseException:
-            self._lock_file.release()
+            self.ownership.release()
             raise
 
     @property
@@ -87,7 +86,7 @@ class Database:
         while not self._readers.empty():
             self._readers.get().connection.close()
         self.writer.close()
-        self._lock_file.release()
+        self.ownership.release()
 
     def _open_writer(self) -> apsw.Connection:
         try:
@@ -163,3 +162,15 @@ class Database:
 def _read_once(connection: apsw.Connection) -> None:
     """Until its first read a connection has no WAL: no file for it, and checkpoints do nothing."""
     connection.execute("SELECT 1 FROM jobs LIMIT 1").fetchall()
+
+
+def _resolved(path: Path) -> Path:
+    """The file itself, since SQLite puts the WAL beside that and not beside a link to it."""
+    try:
+        resolved = path.resolve()
+        is_directory = resolved.is_dir()
+    except OSError as error:
+        raise CannotOpenStore(f"cannot open the store {path}: {error.strerror}") from error
+    if is_directory:
+        raise CannotOpenStore(f"cannot open the store {path}: it is a directory")
+    return resolved

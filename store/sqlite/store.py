@@ -12,6 +12,7 @@ import apsw
 
 from store import transitions
 from store.clock import Clock
+from store.errors import OutcomeUnknown
 from store.ids import IdSource
 from store.job import Attempt, Job, JobStatus, LogLine, NewJob, Progress
 from store.leases import Lease, LeaseBook
@@ -48,7 +49,7 @@ from store.sqlite.statements import (
 )
 from store.sqlite.writer import SqliteWriter
 
-#: Seconds between two looks at the size of the WAL.
+#: Seconds between two looks at the files.
 _MAINTENANCE_INTERVAL = 1.0
 
 
@@ -220,7 +221,11 @@ class SqliteStore:
         self._durability.sync_what_was_read()
 
     def maintain(self) -> float:
-        self._condition.check_open()
+        self._condition.check()
+        if self._database.ownership.is_lost:
+            failure = OutcomeUnknown(f"{self._database.path} was deleted or replaced while it was in use")
+            self._condition.fail(failure)
+            raise failure
         self._checkpointer.checkpoint()
         return _MAINTENANCE_INTERVAL
 

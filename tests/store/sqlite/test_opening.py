@@ -1,5 +1,6 @@
 """Opening the database file: who may, what is refused, and that refusing changes nothing."""
 
+import os
 import random
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import apsw
 import pytest
 
 from store import open_store
-from store.errors import CannotOpenStore, SchemaTooNew, StoreInUse
+from store.errors import CannotOpenStore, OutcomeUnknown, SchemaTooNew, StoreInUse, StoreUnavailable
 from store.queries import load_migrations, load_queries
 from store.sqlite import SqliteStore
 from tests.fake_clock import FakeClock
@@ -29,15 +30,10 @@ def schema_of(path: Path) -> list[tuple[object, ...]]:
 
 def test_a_second_process_is_refused_and_told_who_owns_the_file(tmp_path: Path) -> None:
     store = open_sqlite(tmp_path / "gofer.db")
-    script = (
-        "import random, sys; from pathlib import Path; from store.sqlite import SqliteStore;"
-        "from store.clock import SystemClock; SqliteStore(Path(sys.argv[1]), SystemClock(), random.Random())"
-    )
-    command = [sys.executable, "-c", script, str(tmp_path / "gofer.db")]
-    other = subprocess.run(command, capture_output=True, text=True, check=False)
+    told = second_owner(tmp_path / "gofer.db")
     store.close()
-    assert "StoreInUse: the store" in other.stderr
-    assert "in use by another process (pid " in other.stderr
+    assert "StoreInUse: the store" in told
+    assert f"in use by another process (pid {os.getpid()})" in told
 
 
 def test_a_second_store_in_the_same_process_is_refused_too(tmp_path: Path) -> None:
@@ -146,3 +142,61 @@ def test_the_queries_that_give_jobs_name_the_same_columns() -> None:
         for name in ("get_job", "list_jobs", "list_jobs_by_tag", "claim_job")
     }
     assert len({tuple(names) for names in columns.values()}) == 1
+
+
+def test_a_link_to_the_file_is_the_file(tmp_path: Path) -> None:
+    tmp_path.joinpath("real").mkdir()
+    link = tmp_path / "gofer.db"
+    link.symlink_to(tmp_path / "real" / "jobs.db")
+    store = open_sqlite(link)
+    create(store)
+    with pytest.raises(StoreInUse):
+        open_sqlite(tmp_path / "real" / "jobs.db")
+    store.close()
+    assert {path.name for path in tmp_path.joinpath("real").iterdir()} == {"jobs.db", "jobs.db.lock"}
+
+
+@pytest.mark.parametrize("name", [":memory:", "file:x.db?mode=memory", "a b%20c.db"])
+def test_a_name_that_sqlite_knows_otherwise_is_a_file_all_the_same(tmp_path: Path, name: str) -> None:
+    open_sqlite(tmp_path / name).close()
+    assert (tmp_path / name).is_file()
+
+
+def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CannotOpenStore, match="name too long"):
+        open_sqlite(tmp_path / ("x" * 5000))
+
+
+def second_owner(path: Path) -> str:
+    """What another process is told that tries to open the store."""
+    script = (
+        "import random, sys; from pathlib import Path; from store.sqlite import SqliteStore;"
+        "from store.clock import SystemClock; SqliteStore(Path(sys.argv[1]), SystemClock(), random.Random())"
+    )
+    command = [sys.executable, "-c", script, str(path)]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stderr
+
+
+def test_whoever_deletes_the_lock_file_is_refused_all_the_same(tmp_path: Path) -> None:
+    store = open_sqlite(tmp_path / "gofer.db")
+    tmp_path.joinpath("gofer.db.lock").unlink()
+    assert "StoreInUse" in second_owner(tmp_path / "gofer.db")
+    store.close()
+
+
+def test_whoever_comes_through_a_hard_link_is_refused(tmp_path: Path) -> None:
+    store = open_sqlite(tmp_path / "gofer.db")
+    tmp_path.joinpath("other.db").hardlink_to(tmp_path / "gofer.db")
+    assert "StoreInUse" in second_owner(tmp_path / "other.db")
+    store.close()
+
+
+def test_a_database_that_is_deleted_underneath_fails_the_store(tmp_path: Path) -> None:
+    store = open_sqlite(tmp_path / "gofer.db")
+    store.maintain()
+    tmp_path.joinpath("gofer.db").unlink()
+    with pytest.raises(OutcomeUnknown, match="was deleted or replaced while it was in use"):
+        store.maintain()
+    with pytest.raises(StoreUnavailable, match="nothing is written any more"):
+        create(store)
+    store.close()
