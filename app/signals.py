@@ -1,17 +1,21 @@
 """What makes the main thread stop waiting: a signal, or an error that must end the process."""
 
+import logging
 import os
 import signal
-from contextlib import suppress
 from types import FrameType
 
 from store.clock import Clock
 
-#: Stop in good order.
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-#: Seconds after the first signal in which another one is taken for its echo: ``timeout`` of the
+_log = logging.getLogger(__name__)
+
+#: Stop in good order. SIGHUP comes when the terminal is closed; under nohup it is ignored, and stays so.
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+#: Seconds after the first signal in which the same one is taken for its echo: ``timeout`` of the
 #: coreutils signals a process and then its whole group.
-_ECHO = 0.5
+_ECHO = 0.2
+#: The exit code when nobody can be told to stop any more.
+_CANNOT_STOP = 3
 
 
 class StopRequest:
@@ -25,7 +29,8 @@ class StopRequest:
         self._clock = clock
         self._read_end, self._write_end = os.pipe()
         os.set_blocking(self._write_end, False)
-        self._first_signal: float | None = None
+        # Its number and, on the monotonic clock, when it came.
+        self._first_signal: tuple[int, float] | None = None
         self._fatal: str | None = None
 
     @property
@@ -34,16 +39,24 @@ class StopRequest:
         return self._fatal
 
     def install(self) -> None:
-        """Catch SIGTERM and SIGINT. Called in the main thread."""
+        """Catch the signals. Called in the main thread."""
         signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
         for number in _SIGNALS:
-            signal.signal(number, self._caught)
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._caught)
 
     def fail(self, reason: object) -> None:
         """Ask for the end of the process, from any thread; the first reason counts. Returns at once."""
         self._fatal = self._fatal or str(reason)
-        with suppress(BlockingIOError):  # the pipe is full of other reasons to wake up
+        try:
             os.write(self._write_end, b"\0")
+        except BlockingIOError:
+            pass  # The pipe is full of other reasons to wake up.
+        except OSError:
+            # Somebody, such as a handler, has closed our descriptors: nothing can be done in order.
+            _log.critical("ended: %s", self._fatal)
+            logging.shutdown()
+            os._exit(_CANNOT_STOP)
 
     def wait(self) -> str:
         """Sleep until there is a reason to stop; return it in words."""
@@ -54,6 +67,8 @@ class StopRequest:
         # The interpreter has written the byte already. Who signals again does not want to wait.
         now = self._clock.monotonic()
         if self._first_signal is None:
-            self._first_signal = now
-        elif now - self._first_signal > _ECHO:
+            self._first_signal = (number, now)
+            return
+        first, came = self._first_signal
+        if number != first or now - came > _ECHO:
             os._exit(128 + number)

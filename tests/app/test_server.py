@@ -241,9 +241,7 @@ def test_a_burst_of_requests_is_nothing_to_log_about(
     assert stream.getvalue() == ""
 
 
-def test_an_answer_is_not_held_back_by_the_pipelined_request_behind_it(
-    server: HttpServer, application: Gated
-) -> None:
+def test_an_answer_is_not_held_back_by_the_pipelined_request_behind_it(server: HttpServer, application: Gated) -> None:
     with connect(server) as client:
         client.send(b"GET /now HTTP/1.1\r\nHost: here\r\n\r\n" + GET)
         assert client.read().status == 200

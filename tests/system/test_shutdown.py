@@ -14,13 +14,13 @@ import pytest
 from tests.eventually import eventually
 from tests.system.service import Service
 
-_BOTH_SIGNALS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+_EACH_SIGNAL = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 
 #: Log lines in the order of a stop.
 _ORDER = ["stopping", "workers joined", "queues closed", "http server stopped", "store closed"]
 
 
-@_BOTH_SIGNALS
+@_EACH_SIGNAL
 def test_a_stop_lets_current_jobs_finish(start: Callable[..., Service], number: signal.Signals) -> None:
     service = start()
     job = service.submit("sleep", 0.5)["id"]
@@ -33,7 +33,7 @@ def test_a_stop_lets_current_jobs_finish(start: Callable[..., Service], number: 
     assert (finished["status"], finished["attempt"], finished["interruptions"]) == ("completed", 1, 0)
 
 
-@_BOTH_SIGNALS
+@_EACH_SIGNAL
 def test_a_job_that_does_not_finish_in_time_goes_back_and_loses_nothing(
     start: Callable[..., Service], number: signal.Signals
 ) -> None:
@@ -103,6 +103,15 @@ def test_an_impatient_second_signal_ends_it_at_once(start: Callable[..., Service
     assert time.monotonic() - began < 2
     (tmp_path / "end").touch()
     assert start().wait_for_end(job)["status"] == "completed"
+
+
+def test_another_signal_than_the_first_one_ends_it_at_once(start: Callable[..., Service], tmp_path: Path) -> None:
+    service = start(GOFER_SHUTDOWN_TIMEOUT=60)
+    service.wait_for_start(service.submit("deaf", str(tmp_path / "end"))["id"])
+    service.send(signal.SIGTERM)
+    service.wait_for_log("stopping")
+    service.send(signal.SIGINT)
+    assert service.wait_for_exit() == 128 + signal.SIGINT
 
 
 def test_while_it_stops_it_refuses_jobs_and_is_not_ready_but_answers(
