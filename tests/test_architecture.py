@@ -2,6 +2,7 @@
 
 import ast
 import configparser
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -113,3 +114,22 @@ def test_the_version_is_written_once() -> None:
     metadata.read(ROOT / "setup.cfg")
 
     assert metadata["metadata"]["version"] in (VERSION, "attr: app.version.VERSION")
+
+
+def test_the_architecture_page_names_every_thread() -> None:
+    """The table of threads and the names in the code are the same, whatever stands for the variable parts."""
+    page = (ROOT / "docs/architecture.md").read_text()
+    table = page.partition("\n## Threads\n")[2].partition("\n## ")[0]
+    named = {re.sub(r"<\w+>", "<>", name) for name in re.findall(r"^\| `(gofer-[^`]+)`", table, re.MULTILINE)}
+    in_worker = [path for path in SOURCES if layer_of(path) == "worker"]
+
+    assert named == {name for path in in_worker for name in thread_names(path)}
+
+
+def thread_names(path: Path) -> Iterator[str]:
+    """Every text of a file that begins like the name of a thread of ours."""
+    for node in ast.walk(tree(path)):
+        parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+        text = "".join(str(part.value) if isinstance(part, ast.Constant) else "<>" for part in parts)
+        if text.startswith("gofer-") and not text.endswith("-"):
+            yield text

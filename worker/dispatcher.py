@@ -33,11 +33,11 @@ class Dispatcher:
         # guards: everything below
         self._open = False
         # Queues that may have due jobs that are in no buffer.
-        self._asked: set[str] = set()
+        self._requested: set[str] = set()
         # Per queue, the earliest run_at to come that is known of.
         self._due_at: dict[str, datetime] = {}
         # Reservations to be given back.
-        self._owed: list[tuple[str, str]] = []
+        self._to_release: list[tuple[str, str]] = []
         self._looked_at = clock.monotonic()
         self.loop = Loop("gofer-dispatcher", self._turn)
         for queue in queues.values():
@@ -47,7 +47,7 @@ class Dispatcher:
         """Begin to feed; until then, nothing is fed, only reservations are given back."""
         with self._lock:
             self._open = True
-            self._asked.update(self._queues)
+            self._requested.update(self._queues)
         self.loop.wake()
 
     @property
@@ -56,40 +56,40 @@ class Dispatcher:
         with self._lock:
             return self._open
 
-    def ask(self, queues: Iterable[str]) -> None:
+    def request_feed(self, queues: Iterable[str]) -> None:
         """These queues may have due jobs that are in no buffer."""
         with self._lock:
-            self._asked.update(self._queues.keys() & set(queues))
+            self._requested.update(self._queues.keys() & set(queues))
         self.loop.wake()
 
-    def notice(self, queue: str, run_at: datetime) -> None:
+    def note_due(self, queue: str, run_at: datetime) -> None:
         """This queue has a pending job, in no buffer, that is to run at ``run_at``."""
         if queue in self._queues and self._remember(queue, run_at):
             self.loop.wake()
 
-    def give_back(self, queue: str, job_ids: Sequence[str]) -> None:
+    def release_later(self, queue: str, job_ids: Sequence[str]) -> None:
         """These ids left the buffer unclaimed: end their reservations and look at the queue again."""
         with self._lock:
-            self._owed.extend((queue, job_id) for job_id in job_ids)
+            self._to_release.extend((queue, job_id) for job_id in job_ids)
         self.loop.wake()
 
-    def release_owed(self) -> None:
+    def release_pending(self) -> None:
         """Give back now what was to be given back. Done each turn, and by a shutdown at its end."""
         with self._lock:
-            owed, self._owed = self._owed, []
-        if not owed:
+            pending, self._to_release = self._to_release, []
+        if not pending:
             return
         try:
-            self._store.release_jobs([job_id for _, job_id in owed], self._lease.owner)
+            self._store.release_jobs([job_id for _, job_id in pending], self._lease.owner)
         except BaseException:
             with self._lock:
-                self._owed = owed + self._owed
+                self._to_release = pending + self._to_release
             raise
         with self._lock:
-            self._asked.update(self._queues.keys() & {queue for queue, _ in owed})
+            self._requested.update(self._queues.keys() & {queue for queue, _ in pending})
 
     def _turn(self) -> float | None:
-        self.release_owed()
+        self.release_pending()
         failure: Exception | None = None
         for name in self._wanted():
             try:
@@ -109,12 +109,12 @@ class Dispatcher:
                 return []
             if looks_at - self._looked_at >= _LONGEST_SLEEP:
                 self._looked_at = looks_at
-                self._asked.update(self._queues)
+                self._requested.update(self._queues)
             due = {name for name, run_at in self._due_at.items() if run_at <= now}
-            wanted = overflowing | due | self._asked
-            self._asked.clear()
+            wanted = overflowing | due | self._requested
+            self._requested.clear()
             for name in wanted:
-                # Forgotten before the store is asked, so that a notice of later is not lost.
+                # Forgotten before the store is asked, so that a later ``note_due`` is not lost.
                 self._due_at.pop(name, None)
         return [name for name in self._queues if name in wanted]
 
@@ -128,7 +128,7 @@ class Dispatcher:
             raise
         left = queue.fill(found.jobs, more=len(found.jobs) >= room)
         if left:
-            self.give_back(queue.name, left)
+            self.release_later(queue.name, left)
         if found.next_run_at is not None:
             self._remember(queue.name, found.next_run_at)
 

@@ -20,7 +20,7 @@ from worker.recorder import Recorder
 from worker.registry import Registry
 from worker.results import encode_result
 from worker.running import Run, RunningJobs
-from worker.troubles import Troubles
+from worker.store_health import StoreHealth
 from worker.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class Executor:
         dispatcher: Dispatcher,
         finisher: Finisher,
         watchdog: Watchdog,
-        troubles: Troubles,
+        store_health: StoreHealth,
         stop: threading.Event,
         give_up: threading.Event,
         max_result_bytes: int,
@@ -63,7 +63,7 @@ class Executor:
         self._dispatcher = dispatcher
         self._finisher = finisher
         self._watchdog = watchdog
-        self._troubles = troubles
+        self._store_health = store_health
         self._stop = stop
         self._give_up = give_up
         self._max_result_bytes = max_result_bytes
@@ -101,13 +101,13 @@ class Executor:
         ``run.abandoned`` tells whether the run had been taken away from this thread.
         """
         ending = self._call(run)
-        if not self._running.take(run):
+        if not self._running.claim_outcome(run):
             log.info("abandoned attempt %d of job %s has ended after all", run.job.attempt, run.job.id)
             return None
         outcome = decide(ending, run.reason, seen=run.context.cancelled.seen, job=run.job, rng=self._rng)
         if outcome is None:
             log.warning("attempt %d of job %s lost its lease: nothing is written", run.job.attempt, run.job.id)
-            self._running.end(run)
+            self._running.remove(run)
             return None
         return self._finish(run, outcome, None if self._stop.is_set() else next_id())
 
@@ -144,7 +144,7 @@ class Executor:
             self._until_it_works(lambda: self._finisher.finish(run, outcome), outage, self._give_up)
         except StoreUnavailable:
             log.error("the outcome of job %s was not stored before the end; the job will run again", run.job.id)
-            self._running.end(run)
+            self._running.remove(run)
 
     def _claim(self, job_id: str, *, alone: bool) -> Job | None:
         try:
@@ -159,8 +159,9 @@ class Executor:
 
     def _return(self, queue: str, job_id: str) -> None:
         """Nothing came of claiming this job: it may be cancelled, paused, or for later."""
-        self._running.forget(job_id)
-        self._dispatcher.give_back(queue, [job_id])
+        # One that runs here, or that another worker is about to run, has nothing to give back.
+        if self._running.forget(job_id):
+            self._dispatcher.release_later(queue, [job_id])
 
     def _until_it_works(self, action: Callable[[], T], outage: StoreUnavailable, end: threading.Event) -> T:
         """Try with growing pauses. Raises the last StoreUnavailable once ``end`` is set."""
@@ -168,7 +169,7 @@ class Executor:
         wait = _FIRST_WAIT
         try:
             while True:
-                if self._troubles.report(source, outage):
+                if self._store_health.report(source, outage):
                     log.error("the store does not work: %s; trying again until it does", outage)
                 if end.wait(wait):
                     raise outage
@@ -178,4 +179,4 @@ class Executor:
                 except StoreUnavailable as error:
                     outage = error
         finally:
-            self._troubles.clear(source)
+            self._store_health.clear(source)

@@ -49,19 +49,19 @@ class Finisher:
             finished = self._write(run, outcome, claim_next)
         except StaleAttempt as error:
             log.warning("an outcome was refused: %s", error)
-            self._running.end(run)
+            self._running.remove(run)
             return None
         except StoreUnavailable:
             raise
         except BaseException:
             # Renewed no longer, the lease runs out, and the job is taken up again.
-            self._running.end(run)
+            self._running.remove(run)
             raise
-        self._running.end(run)
+        self._running.remove(run)
         if finished.status is not JobStatus.PENDING:
             self._finals.announce(run.job.id)
         elif finished.run_at is not None:
-            self._dispatcher.notice(run.job.queue, finished.run_at)
+            self._dispatcher.note_due(run.job.queue, finished.run_at)
         self._wake_syncer()
         return finished
 

@@ -62,8 +62,8 @@ class Intake:
         created = self._store.create_jobs(new_jobs)
         # The dispatcher brings them in, in order; what is submitted after them lines up behind.
         for queue in queues.values():
-            queue.hold()
-        self._dispatcher.ask(queues)
+            queue.mark_overflowing()
+        self._dispatcher.request_feed(queues)
         return created
 
     def _admit(self, jobs: int) -> None:
@@ -79,9 +79,9 @@ class Intake:
 
     def _place(self, queue: JobQueue, new: NewJob, job: Job, reserve: Lease | None) -> None:
         if new.run_at is not None and job.run_at > self._clock.now():
-            self._dispatcher.notice(queue.name, job.run_at)
+            self._dispatcher.note_due(queue.name, job.run_at)
         elif reserve is None and self._store.is_paused(queue.name):
             return  # Whoever ends the pause has the queue looked at after that, so the job is found.
         elif not queue.offer(job.id, job.priority) and reserve:
             # Refused, so the store's backlog is fed in by the dispatcher; but not what is reserved.
-            self._dispatcher.give_back(queue.name, [job.id])
+            self._dispatcher.release_later(queue.name, [job.id])

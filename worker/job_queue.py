@@ -1,4 +1,28 @@
-"""The bounded buffer of job ids between those who submit and the workers of one queue."""
+"""The bounded buffer of job ids between those who submit and the workers of one queue.
+
+The invariant that keeps jobs from being forgotten. A due pending job, of a queue that is not paused,
+and not waiting for its turn as a suspect:
+
+- is in a buffer, or is being claimed,
+- or its queue overflows, or a feed of its queue was requested, or the dispatcher knows its ``run_at``,
+- or the thread that has just changed the store is about to see to one of these.
+
+Who may break it, and how the same thread repairs it, after the store knows:
+
+- ``Intake``, a submission: ``offer``, or ``note_due`` if it is for later; a batch: ``request_feed``
+- ``Intake``, a reserved id that was refused: ``release_later``
+- ``Executor``, a claim that comes to nothing: ``release_later``, unless the job runs or is claimed here
+- ``Finisher``, an attempt that ends as pending: ``note_due``
+- ``Engine``, a retry by hand or the end of a pause: ``request_feed``
+- ``Engine``, a pause, and ``Lifecycle``, the end, which empty the buffer: ``release_later``
+- ``Reaper``, an id that it discards: ``release_later``
+- ``Reaper``, leases that ran out: ``note_due`` for an attempt, ``request_feed`` for a reservation
+- ``Dispatcher``, a feed: ``release_later`` for what did not fit; one that failed goes on overflowing
+- ``Quarantine``, suspects that become ordinary jobs: ``open``, which requests a feed of every queue
+
+Against a jump of the wall clock the dispatcher looks at every queue once a minute, and against bugs
+the self-check requests a feed of queues whose jobs have been due for 5 s.
+"""
 
 import logging
 import threading
@@ -46,11 +70,11 @@ class JobQueue:
         self._overflowing = True
         # Somebody waits for room.
         self._is_awaited = False
-        # Until then, an overflow has been warned of.
         self._monotonic = monotonic
+        # Until then, an overflow has been warned of.
         self._quiet_until = 0.0
         # What was refused while a feed is under way; None between feeds.
-        self._aside: list[tuple[str, int]] | None = None
+        self._offered_during_feed: list[tuple[str, int]] | None = None
 
     @property
     def size(self) -> int:
@@ -117,7 +141,7 @@ class JobQueue:
             self.on_room()
         return job_id
 
-    def hold(self) -> None:
+    def mark_overflowing(self) -> None:
         """Overflow: the store holds due jobs that were never offered."""
         with self._lock:
             self._overflowing = True
@@ -135,7 +159,7 @@ class JobQueue:
         overflow ended would be in no buffer, and nobody would look for it again.
         """
         with self._lock:
-            self._aside = []
+            self._offered_during_feed = []
             return 0 if self._closed or self._stop.is_set() else max(0, self._room_locked())
 
     def fill(self, jobs: Sequence[DueJob], *, more: bool) -> list[str]:
@@ -145,11 +169,11 @@ class JobQueue:
         """
         with self._lock:
             left = [job.id for job in jobs if not self._put_locked(job.id, job.priority)]
-            aside, self._aside = self._aside or [], None
+            offered, self._offered_during_feed = self._offered_during_feed or [], None
             # What does not fit now stays in the store, in line; the next feed brings it.
-            ends = not more and not left and len(aside) <= self._room_locked()
+            ends = not more and not left and len(offered) <= self._room_locked()
             if ends:
-                for job_id, priority in aside:
+                for job_id, priority in offered:
                     self._put_locked(job_id, priority)
             self._overflowing = not ends
         return left
@@ -159,8 +183,8 @@ class JobQueue:
         with self._lock:
             return list(self._ids)
 
-    def discard(self, job_ids: Iterable[str]) -> None:
-        """Take ids out, wherever they are in the line; others are passed over."""
+    def discard(self, job_ids: Iterable[str]) -> list[str]:
+        """Take ids out, wherever they are in the line, and return them; others are passed over."""
         with self._lock:
             gone = self._ids.intersection(job_ids)
             if gone:
@@ -172,6 +196,7 @@ class JobQueue:
             has_room = bool(gone) and self._overflowing and self.size <= self._half
         if has_room:
             self.on_room()
+        return list(gone)
 
     def drain(self) -> list[str]:
         """Take every id out."""
@@ -209,8 +234,8 @@ class JobQueue:
 
     def _set_aside_locked(self, job_id: str, priority: int) -> None:
         """Remember a refused id for the end of the feed that is under way, if there is one."""
-        if self._aside is not None and len(self._aside) <= self._buffer.maxsize:
-            self._aside.append((job_id, priority))
+        if self._offered_during_feed is not None and len(self._offered_during_feed) <= self._buffer.maxsize:
+            self._offered_during_feed.append((job_id, priority))
 
     def _stopped_being_full_locked(self) -> bool:
         return self._room_locked() > 0 or self._overflowing or self._closed or self._stop.is_set()

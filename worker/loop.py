@@ -27,6 +27,8 @@ class Loop:
         self.name = name
         #: Why the last turn failed; None if it did not.
         self.failure: str | None = None
+        #: Called, with no lock held, with what a turn raised, each time; must not raise.
+        self.on_failure: Callable[[BaseException], None] = _nothing
         self._turn = turn
         self._rest = rest
         self._failures = 0
@@ -105,4 +107,9 @@ class Loop:
             log.exception("%s: a turn failed; it goes on", self.name)
         elif known != self.failure:  # An outage is told once, not each second.
             log.error("%s; trying again until it works", self.failure)
+        self.on_failure(error)
         return min(_FIRST_REST * 2.0 ** min(self._failures - 1, 10), _LONGEST_REST)
+
+
+def _nothing(_: BaseException) -> None:
+    """Nobody wants to hear of it."""

@@ -20,7 +20,7 @@ _MAX_TYPE, _MAX_MESSAGE, _MAX_TRACEBACK = 200, 4096, 16 * 1024
 _SELF_EXPLAINING = (Retry, Fail, Cancelled, InvalidResult, InvalidPayload, UnknownType)
 
 
-class EndReason(Enum):
+class StopReason(Enum):
     """Why a handler was told to end; the first reason wins."""
 
     #: A client cancelled the job.
@@ -55,24 +55,24 @@ def raised(exception: BaseException) -> Raised:
     return Raised(exception, JobError(_type(exception), _message(exception), _traceback(exception)))
 
 
-def decide(ending: Ending, reason: EndReason | None, *, seen: bool, job: Job, rng: random.Random) -> Outcome | None:
+def decide(ending: Ending, reason: StopReason | None, *, seen: bool, job: Job, rng: random.Random) -> Outcome | None:
     """The outcome of an attempt; None when nothing may be written.
 
     ``seen``: the handler looked and saw that it had been told to end. One that returned without
     having looked did its work, so its result counts in spite of a cancel or a shutdown.
     """
     match reason, ending:
-        case EndReason.LEASE_LOST, _:
+        case StopReason.LEASE_LOST, _:
             return None
-        case EndReason.TIMEOUT, _:
+        case StopReason.TIMEOUT, _:
             return timed_out(job, f"ran past its timeout of {job.timeout:g} s", rng, ending)
         case _, Returned(result) if reason is None or not seen:
             return Completed(result)
-        case EndReason.CANCEL, Returned(result):
+        case StopReason.CANCEL, Returned(result):
             return transitions.Cancelled(result=result)
-        case EndReason.CANCEL, Raised(exception, error):
+        case StopReason.CANCEL, Raised(exception, error):
             return transitions.Cancelled(None if isinstance(exception, Cancelled) else error)
-        case EndReason.SHUTDOWN, _:
+        case StopReason.SHUTDOWN, _:
             return Interrupted()
         case _, Raised(exception, error):
             return _failed(exception, error, job, rng)

@@ -3,23 +3,21 @@
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from store.clock import Clock
 from store.errors import JobNotFound
-from store.job import Job, JobStatus
+from store.job import Job
 from store.protocol import JobStore
+from worker.dispatcher import Dispatcher
 from worker.executor import Executor
 from worker.loop import Loop
-from worker.running import RunningJobs
+from worker.running import Run, RunningJobs
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two tries to claim a suspect that is not due yet: the wall clock was set back a bit.
-_CLAIM_RETRY = 0.5
 
-
-class _Solo:
+class _AloneRun:
     """A suspect that has the service to itself."""
 
     def __init__(self, job: Job, cleared_at: float) -> None:
@@ -38,7 +36,11 @@ class Quarantine:
     One that still runs after ``limit`` seconds did not kill the service at once, so it is no
     longer suspected: it runs on, and the next one takes its turn. A job of an hour must not keep
     the queues closed for an hour. A suspect that runs beside such a one is not alone, so that a
-    crash is not held against it.
+    crash is not held against it. Those that are left ``total`` seconds after the start become
+    ordinary jobs, and the queues open all the same.
+
+    Each suspect has a thread of its own, which is none of its queue's workers: one that runs on
+    when the queues have opened runs beside as many workers as ever.
     """
 
     def __init__(
@@ -48,28 +50,36 @@ class Quarantine:
         clock: Clock,
         running: RunningJobs,
         executor: Executor,
+        dispatcher: Dispatcher,
         queues: Iterable[str],
-        open_queues: Callable[[], None],
+        stop: threading.Event,
         limit: float,
+        total: float,
     ) -> None:
+        """``stop``: begin nothing new."""
         self._store = store
         self._clock = clock
         self._running = running
         self._executor = executor
         self._queues = frozenset(queues)
-        self._open_queues = open_queues
+        self._dispatcher = dispatcher
+        self._stop = stop
         self._limit = limit
+        self._total = total
         # Everything below is written by the loop only, once it has started.
         self._suspects: deque[str] = deque()
-        self._solo: _Solo | None = None
+        self._current: _AloneRun | None = None
         # Suspects whose turn began in this quarantine, over or not.
-        self._solos: list[_Solo] = []
+        self._alone_runs: list[_AloneRun] = []
         self._is_over = False
+        # On the monotonic clock.
+        self._opens_at = 0.0
         self.loop = Loop("gofer-quarantine", self._turn)
 
     def begin(self, suspects: Iterable[str]) -> None:
         """Run these, in this order, and open the queues after them; at once if there are none."""
         self._suspects.extend(suspects)
+        self._opens_at = self._clock.monotonic() + self._total
         if self._suspects:
             log.warning("running %d jobs alone first: the service died while they ran", len(self._suspects))
             self.loop.start()
@@ -79,40 +89,66 @@ class Quarantine:
     @property
     def left(self) -> int:
         """How many suspects are still to be run alone, the one that runs among them."""
-        return len(self._suspects) + (self._solo is not None)
+        return len(self._suspects) + (self._current is not None)
 
     @property
     def threads(self) -> list[threading.Thread]:
         """The threads of suspects that run, without those that were abandoned."""
-        return [solo.thread for solo in list(self._solos) if solo.thread and not solo.is_over.is_set()]
+        return [
+            alone_run.thread
+            for alone_run in list(self._alone_runs)
+            if alone_run.thread and not alone_run.is_over.is_set()
+        ]
 
     def _turn(self) -> float | None:
-        if self._solo and (left := self._seconds_left(self._solo)) > 0:
-            return left
-        self._solo = None
+        if self._is_over:
+            return None
+        seconds = self._opens_at - self._clock.monotonic()
+        if seconds <= 0 and self.left:
+            self._cut_short()
+            return None
+        if self._current and (left := self._seconds_left(self._current)) > 0:
+            return min(left, seconds)
+        self._current = None
         if self._suspects:
-            return self._try_next()
-        if not self._is_over:
-            self._is_over = True
-            self._open_queues()
+            return min(self._try_next(), seconds)
+        self._is_over = True
+        self._dispatcher.open()
         return None
 
-    def _seconds_left(self, solo: _Solo) -> float:
+    def _cut_short(self) -> None:
+        """Open the queues though suspects are left: others cannot wait for them without end."""
+        try:
+            if self._current and not self._current.is_over.is_set():
+                self._store.end_solitude(self._current.job.id, self._current.job.attempt)
+            self._current = None
+            if ours := [job_id for job_id in self._suspects if self._queue_of(job_id) is not None]:
+                self._store.release_suspects(ours)
+            log.warning("the queues open after %g s; suspects that are left: %d", self._total, len(self._suspects))
+            self._suspects.clear()
+            self._is_over = True
+        finally:
+            # Even if the store fails; then the next turn sees to the suspects, and opens once more.
+            self._dispatcher.open()
+
+    def _seconds_left(self, alone_run: _AloneRun) -> float:
         """How long a suspect still has the service to itself; clears it of the suspicion once that is over."""
-        if solo.is_over.is_set():
+        if alone_run.is_over.is_set():
             return 0.0
-        left = solo.cleared_at - self._clock.monotonic()
+        left = alone_run.cleared_at - self._clock.monotonic()
         if left <= 0:
-            log.info("job %s still runs after %g s and is no longer suspected", solo.job.id, self._limit)
-            self._store.end_solitude(solo.job.id, solo.job.attempt)
+            log.info("job %s still runs after %g s and is no longer suspected", alone_run.job.id, self._limit)
+            self._store.end_solitude(alone_run.job.id, alone_run.job.attempt)
         return left
 
     def _try_next(self) -> float:
         job_id = self._suspects[0]
         queue = self._queue_of(job_id)
         job = self._executor.claim(queue, job_id, alone=not self.threads) if queue is not None else None
-        if job is None and self._is_early(job_id):
-            return _CLAIM_RETRY
+        if job is None and queue is not None and not self._stop.is_set():
+            # Gone, cancelled or paused meanwhile. If it is still there, it is an ordinary job from
+            # now on, or nobody would look at it again before the next start.
+            self._store.release_suspects([job_id])
         self._suspects.popleft()
         if job is None:
             return 0.0
@@ -127,35 +163,33 @@ class Quarantine:
             return None
         return queue if queue in self._queues else None
 
-    def _is_early(self, job_id: str) -> bool:
-        """Whether a suspect could not be claimed only because it is due in a moment."""
-        try:
-            job = self._store.get_job(job_id)
-        except JobNotFound:
-            return False
-        ahead = (job.run_at - self._clock.now()).total_seconds()
-        return job.status is JobStatus.PENDING and job.suspect and 0 < ahead < self._limit
-
     def _run(self, job: Job) -> None:
         log.warning("running job %s (%s), a suspect, before the queues open", job.id, job.type)
-        solo = _Solo(job, self._clock.monotonic() + self._limit)
+        alone_run = _AloneRun(job, self._clock.monotonic() + self._limit)
         name = f"gofer-worker-{job.queue}-alone"
-        solo.thread = threading.Thread(target=self._execute, args=(solo,), name=name, daemon=True)
+        alone_run.thread = threading.Thread(target=self._execute, args=(alone_run,), name=name, daemon=True)
         try:
-            solo.thread.start()
+            alone_run.thread.start()
         except RuntimeError:
             self._running.forget(job.id)  # Renewed no longer, its lease runs out.
             raise
-        self._solos.append(solo)
-        self._solo = solo
+        self._alone_runs.append(alone_run)
+        self._current = alone_run
 
-    def _execute(self, solo: _Solo) -> None:
+    def _execute(self, alone_run: _AloneRun) -> None:
         def end() -> None:
-            solo.is_over.set()
+            alone_run.is_over.set()
             self.loop.wake()
 
+        run: Run | None = None
         try:
-            self._executor.execute(self._executor.begin(solo.job, end), _no_next)
+            run = self._executor.begin(alone_run.job, end)
+            self._executor.execute(run, _no_next)
+        except BaseException:
+            # No handler's doing, as in a worker.
+            log.exception("%s: unexpected error", threading.current_thread().name)
+            if run:
+                self._running.let_go(run)
         finally:
             end()
 

@@ -10,7 +10,7 @@ from worker.dispatcher import Dispatcher
 from worker.final_watch import FinalWatch
 from worker.job_queue import JobQueue
 from worker.loop import Loop
-from worker.outcome import EndReason
+from worker.outcome import StopReason
 from worker.running import RunningJobs
 
 log = logging.getLogger(__name__)
@@ -56,17 +56,21 @@ class Reaper:
         for run in runs:
             # A run that ended meanwhile has no lease either, but has been taken, so it is not told.
             if run.job.id in lost:
-                self._running.tell(run, EndReason.LEASE_LOST)
+                self._running.request_stop(run, StopReason.LEASE_LOST)
         for name, ids in buffered.items():
-            if lost.intersection(ids):
-                self._queues[name].discard(lost)
-                # Some may be free, never having been reserved: a feed brings them back, reserved.
-                self._dispatcher.ask([name])
+            # Some may be free, never having been reserved: a feed brings them back, reserved. Others
+            # may have been reserved and buffered again since they were read: those are given back.
+            if gone := self._queues[name].discard(lost.intersection(ids)):
+                self._dispatcher.release_later(name, gone)
 
     def _release_expired(self) -> None:
-        for job in self._store.release_expired():
+        expired = self._store.release_expired()
+        # Only the store knew of these reservations, so that nobody else looks for their jobs.
+        if expired.freed_queues:
+            self._dispatcher.request_feed(expired.freed_queues)
+        for job in expired.crashed:
             log.warning("attempt %d of job %s ended: its lease ran out", job.attempt, job.id)
             if job.status is JobStatus.PENDING:
-                self._dispatcher.notice(job.queue, job.run_at)
+                self._dispatcher.note_due(job.queue, job.run_at)
             else:
                 self._finals.announce(job.id)

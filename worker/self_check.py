@@ -1,13 +1,14 @@
-"""The engine watches itself: are the crews complete, and do due jobs get run?"""
+"""The engine watches itself: are the pools complete, and do due jobs get run?"""
 
 import logging
 from collections.abc import Mapping
 
 from store.clock import Clock
 from store.protocol import JobStore, QueueCount
-from worker.crew import Crew
+from worker.abandoned import AbandonedThreads
 from worker.dispatcher import Dispatcher
 from worker.loop import Loop
+from worker.worker_pool import WorkerPool
 
 log = logging.getLogger(__name__)
 
@@ -20,26 +21,37 @@ LIMIT = 10.0
 class SelfCheck:
     """Notices when jobs are due, a worker is free, and yet nothing happens.
 
-    It finds nothing unless there is an error in the engine or in the store.
+    It finds nothing unless there is an error in the engine or in the store, or so many handlers
+    hang that their workers are not replaced any more.
     """
 
-    def __init__(self, store: JobStore, clock: Clock, crews: Mapping[str, Crew], dispatcher: Dispatcher) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        clock: Clock,
+        pools: Mapping[str, WorkerPool],
+        dispatcher: Dispatcher,
+        abandoned: AbandonedThreads,
+    ) -> None:
         self._store = store
         self._clock = clock
-        self._crews = crews
+        self._pools = pools
         self._dispatcher = dispatcher
+        self._abandoned = abandoned
         # Used by the loop only. Per queue that seems stalled: attempts begun so far, and since when.
         # One look is not enough: it may meet a worker that is about to take a job.
         self._stalls: dict[str, tuple[int, float]] = {}
-        #: Which queues are stalled, and how; None if none is.
+        #: Which queues are held up, and how; None if none is.
         self.reason: str | None = None
         self.loop = Loop("gofer-self-check", self._turn)
 
     def _turn(self) -> float:
-        for crew in self._crews.values():
-            crew.fill()  # Nearly always there is nothing to do; but a thread may have been refused once.
+        for pool in self._pools.values():
+            # Nearly always there is nothing to do; but a thread may have been refused once.
+            pool.start_missing()
         counts = {count.name: count for count in self._store.count_queues()}
-        reasons = [self._check(crew, counts.get(name)) for name, crew in self._crews.items()]
+        reasons = [self._too_few_workers()]
+        reasons += [self._check(pool, counts.get(name)) for name, pool in self._pools.items()]
         reason = "; ".join(reason for reason in reasons if reason) or None
         if reason and not self.reason:
             log.error("stalled: %s", reason)
@@ -48,28 +60,41 @@ class SelfCheck:
         self.reason = reason
         return _CLOSE_LOOK if self._stalls else _INTERVAL
 
-    def _check(self, crew: Crew, count: QueueCount | None) -> str | None:
+    def _too_few_workers(self) -> str | None:
+        """Which queues lack workers because too many handlers hang."""
+        if self._abandoned.may_replace:
+            return None
+        missing = ", ".join(
+            f"{pool.queue} has {len(pool.members)} of {pool.size} workers"
+            for pool in self._pools.values()
+            if len(pool.members) < pool.size
+        )
+        if not missing:
+            return None
+        return f"{self._abandoned.alive} abandoned handlers still run, so no more are replaced: {missing}"
+
+    def _check(self, pool: WorkerPool, count: QueueCount | None) -> str | None:
         """How one queue is stalled; None unless it has been for long enough."""
-        free = sum(worker.run is None for worker in crew.members)
+        free = sum(worker.current_run is None for worker in pool.members)
         waits = count.oldest_wait if count and not count.paused and self._dispatcher.is_open else None
         if count is None or waits is None or waits < _INTERVAL or not free:
-            self._stalls.pop(crew.queue, None)
+            self._stalls.pop(pool.queue, None)
             return None
         # The wall clock may have jumped, and the dispatcher not noticed yet.
-        self._dispatcher.ask([crew.queue])
-        seconds = self._stalled_for(crew)
+        self._dispatcher.request_feed([pool.queue])
+        seconds = self._stalled_for(pool)
         if seconds < LIMIT:
             return None
         return (
-            f"queue {crew.queue}: {count.pending} pending, the oldest due for {waits:.0f} s,"
-            f" {free} of {crew.size} workers free, nothing claimed for {seconds:.0f} s"
+            f"queue {pool.queue}: {count.pending} pending, the oldest due for {waits:.0f} s,"
+            f" {free} of {pool.size} workers free, nothing claimed for {seconds:.0f} s"
         )
 
-    def _stalled_for(self, crew: Crew) -> float:
+    def _stalled_for(self, pool: WorkerPool) -> float:
         """Seconds since the first look in a row that found due jobs, a free worker and no new attempt."""
-        now, begun = self._clock.monotonic(), crew.begun
-        before, since = self._stalls.get(crew.queue, (begun, now))
+        now, begun = self._clock.monotonic(), pool.begun
+        before, since = self._stalls.get(pool.queue, (begun, now))
         if before != begun:
             since = now
-        self._stalls[crew.queue] = (begun, since)
+        self._stalls[pool.queue] = (begun, since)
         return now - since

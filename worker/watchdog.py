@@ -3,14 +3,14 @@
 import logging
 import math
 import random
-import threading
 
 from store.clock import Clock
-from store.errors import StoreUnavailable
+from store.errors import OutcomeUnknown, StoreUnavailable
 from store.transitions import Outcome
+from worker.abandoned import AbandonedThreads
 from worker.finisher import Finisher
 from worker.loop import Loop
-from worker.outcome import EndReason, timed_out
+from worker.outcome import StopReason, timed_out
 from worker.running import Run, RunningJobs
 
 log = logging.getLogger(__name__)
@@ -27,28 +27,27 @@ class Watchdog:
     """
 
     def __init__(
-        self, running: RunningJobs, finisher: Finisher, clock: Clock, rng: random.Random, *, grace: float
+        self,
+        running: RunningJobs,
+        finisher: Finisher,
+        abandoned: AbandonedThreads,
+        clock: Clock,
+        rng: random.Random,
+        *,
+        grace: float,
     ) -> None:
         """``grace``: seconds that a handler has, past its deadline, to end by itself."""
         self._running = running
         self._finisher = finisher
+        self._abandoned = abandoned
         self._clock = clock
         self._rng = rng
         self._grace = grace
         # Written by the loop only. Nobody needs to wake it for a deadline that is later.
         self._sleeps_until = math.inf
         self.loop = Loop("gofer-watchdog", self._turn)
-        self._lock = threading.Lock()
-        # guards: _abandoned
-        self._abandoned = 0
         # Ends of abandoned attempts that are not written yet; used by the loop only.
         self._unwritten: list[tuple[Run, Outcome]] = []
-
-    @property
-    def abandoned(self) -> int:
-        """How many threads were abandoned since the start."""
-        with self._lock:
-            return self._abandoned
 
     def watch(self, run: Run) -> None:
         """Mind a run's deadline, from now on. Cheap; called for each job."""
@@ -59,8 +58,8 @@ class Watchdog:
         """Take the run away from its thread, and have the thread replaced; False if it has ended."""
         if not self._running.abandon(run):
             return False
-        with self._lock:
-            self._abandoned += 1
+        # Before anybody thinks of a replacement, which depends on how many there are.
+        self._abandoned.add(run.thread)
         run.on_abandon()
         return True
 
@@ -85,7 +84,7 @@ class Watchdog:
         if now >= run.deadline + self._grace:
             self._end(run)
         elif now >= run.deadline:
-            self._running.tell(run, EndReason.TIMEOUT)
+            self._running.request_stop(run, StopReason.TIMEOUT)
 
     def _end(self, run: Run) -> None:
         what = (
@@ -100,11 +99,16 @@ class Watchdog:
 
     def _write(self) -> None:
         unwritten, self._unwritten = self._unwritten, []
+        unknown: OutcomeUnknown | None = None
         for run, outcome in unwritten:
             try:
                 self._finisher.finish(run, outcome)
             except StoreUnavailable as error:
                 log.warning("the end of abandoned job %s is not stored yet: %s", run.job.id, error)
                 self._unwritten.append((run, outcome))
+                if isinstance(error, OutcomeUnknown):
+                    unknown = error
             except Exception:
                 log.exception("the end of abandoned job %s cannot be stored", run.job.id)
+        if unknown:
+            raise unknown  # A failed turn, so that whoever ends the process hears of it.

@@ -31,7 +31,7 @@ class Worker:
     ) -> None:
         """``on_abandon`` is called, in another thread, when a hung handler costs this one."""
         #: The attempt under way; None while it waits for one.
-        self.run: Run | None = None
+        self.current_run: Run | None = None
         #: How many attempts it has begun.
         self.begun = 0
         self._queue = queue
@@ -75,24 +75,18 @@ class Worker:
         except QueueClosed:
             return False
         except BaseException:
-            # No handler's doing, those are caught long before; so it is ours. The lease of what was
-            # in hand is not renewed any more, and when it runs out, the job is taken up again.
+            # No handler's doing, those are caught long before; so it is ours.
             log.exception("%s: unexpected error; it goes on", self._thread.name)
             return self._let_go() and not self._stop.wait(_REST)
 
     def _execute(self, job: Job) -> tuple[Job | None, bool]:
-        run = self.run = self._executor.begin(job, self._on_abandon)
+        run = self.current_run = self._executor.begin(job, self._on_abandon)
         self.begun += 1
         next_job = self._executor.execute(run, self._queue.get_nowait)
-        self.run = None
+        self.current_run = None
         return next_job, run.abandoned
 
     def _let_go(self) -> bool:
         """Drop the attempt under way; False if this thread had been abandoned with it."""
-        run, self.run = self.run, None
-        if run is None:
-            return True
-        self._running.take(run)
-        if not run.abandoned:
-            self._running.end(run)
-        return not run.abandoned
+        run, self.current_run = self.current_run, None
+        return run is None or self._running.let_go(run)

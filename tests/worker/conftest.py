@@ -1,7 +1,7 @@
 """Engines that end with their test."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -9,18 +9,18 @@ import pytest
 
 from store.clock import SystemClock
 from store.memory import MemoryStore
-from tests.worker.engines import Bench
 from tests.worker.faulty_store import FaultyStore
+from tests.worker.harness import Harness, NewHarness
 from worker import executor, loop, watchdog
 
 
 @pytest.fixture
-def bench() -> Iterator[Callable[..., Bench]]:
+def new_harness() -> Iterator[NewHarness]:
     """Set up engines; each is stopped when the test ends."""
     with ExitStack() as ends:
 
-        def set_up(store: Any = None, **settings: Any) -> Bench:
-            made = Bench(store, **settings)
+        def set_up(store: Any = None, **settings: Any) -> Harness:
+            made = Harness(store, **settings)
             ends.callback(made.end)
             return made
 

@@ -7,7 +7,7 @@ import pytest
 from store.job import Job, Progress
 from store.transitions import claimed, created
 from tests.fake_clock import START, FakeClock
-from tests.worker.engines import new_job
+from tests.worker.harness import new_job
 from worker.context import JobContext
 from worker.errors import Cancelled
 from worker.notes import MAX_LINE, MAX_LINES, Notes

@@ -2,7 +2,6 @@
 
 import random
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -13,16 +12,14 @@ from store.job import JobStatus
 from tests.eventually import eventually
 from tests.fake_clock import FakeClock
 from tests.store.race import race
-from tests.worker.engines import Bench, new_job
 from tests.worker.faulty_store import FaultyStore
+from tests.worker.harness import Harness, NewHarness, new_job
 from worker.errors import BacklogFull, UnknownQueue
-
-SetUp = Callable[..., Bench]
 
 OUTAGE = StoreUnavailable("the disk is on fire")
 
 
-def completed(made: Bench, count: int) -> None:
+def completed(made: Harness, count: int) -> None:
     """Wait until this many jobs are completed: less long than the self-check takes to mend what was forgotten."""
     eventually(lambda: made.engine.stats()["completed"] >= count, timeout=4)
     stats = made.engine.stats()
@@ -33,16 +30,16 @@ def soon(seconds: float = 0.03) -> datetime:
     return datetime.now(UTC) + timedelta(seconds=seconds)
 
 
-def test_a_backlog_of_the_last_start_is_run(bench: SetUp) -> None:
-    made = bench(workers=2)
+def test_a_backlog_of_the_last_start_is_run(new_harness: NewHarness) -> None:
+    made = new_harness(workers=2)
     made.store.create_jobs([new_job() for _ in range(350)])
     made.start()
     completed(made, 350)
 
 
-def test_a_backlog_keeps_its_order_also_against_new_jobs(bench: SetUp) -> None:
+def test_a_backlog_keeps_its_order_also_against_new_jobs(new_harness: NewHarness) -> None:
     order: list[object] = []
-    made = bench(handlers={"note": lambda ctx, payload: order.append(payload)})
+    made = new_harness(handlers={"note": lambda ctx, payload: order.append(payload)})
     made.store.create_jobs([new_job("note", number) for number in range(250)])
     made.start()
     for number in range(250, 300):
@@ -51,8 +48,8 @@ def test_a_backlog_keeps_its_order_also_against_new_jobs(bench: SetUp) -> None:
     assert order == list(range(300))
 
 
-def test_jobs_past_the_buffer_wait_in_the_store_and_then_run_in_order(bench: SetUp) -> None:
-    made = bench().start()
+def test_jobs_past_the_buffer_wait_in_the_store_and_then_run_in_order(new_harness: NewHarness) -> None:
+    made = new_harness().start()
     made.block_worker()
     for number in range(250):
         made.submit("gate", number)
@@ -62,10 +59,10 @@ def test_jobs_past_the_buffer_wait_in_the_store_and_then_run_in_order(bench: Set
     assert made.passed[1:] == list(range(250))
 
 
-def test_only_the_first_submission_pays_for_a_full_buffer(bench: SetUp) -> None:
-    made = bench().start()
+def test_only_the_first_submission_pays_for_a_full_buffer(new_harness: NewHarness) -> None:
+    made = new_harness().start()
     made.block_worker()
-    eventually(lambda: made.engine._queues["default"].accepts)
+    eventually(lambda: made.engine._parts.queues["default"].accepts)
     for number in range(100):
         made.submit("gate", number)
     began = datetime.now(UTC)
@@ -76,33 +73,33 @@ def test_only_the_first_submission_pays_for_a_full_buffer(bench: SetUp) -> None:
     completed(made, 121)
 
 
-def test_a_reserved_job_that_the_buffer_refuses_is_given_back(bench: SetUp, faulty: FaultyStore) -> None:
+def test_a_reserved_job_that_the_buffer_refuses_is_given_back(new_harness: NewHarness, faulty: FaultyStore) -> None:
     """The queue begins to overflow between the reservation and the offer."""
-    made = bench(faulty).start()
+    made = new_harness(faulty).start()
     made.final(made.submit())
-    faulty.run("create_jobs", made.engine._queues["default"].hold, after=True)
+    faulty.run("create_jobs", made.engine._parts.queues["default"].mark_overflowing, after=True)
     made.submit()
     completed(made, 2)
 
 
-def test_a_batch_runs_in_order(bench: SetUp) -> None:
+def test_a_batch_runs_in_order(new_harness: NewHarness) -> None:
     order: list[object] = []
-    made = bench(handlers={"note": lambda ctx, payload: order.append(payload)}).start()
+    made = new_harness(handlers={"note": lambda ctx, payload: order.append(payload)}).start()
     made.engine.submit_many([new_job("note", number) for number in range(300)])
     completed(made, 300)
     assert order == list(range(300))
 
 
-def test_a_batch_of_several_queues_and_times_is_run(bench: SetUp) -> None:
-    made = bench(queues={"default": 1, "mail": 1}).start()
+def test_a_batch_of_several_queues_and_times_is_run(new_harness: NewHarness) -> None:
+    made = new_harness(queues={"default": 1, "mail": 1}).start()
     made.engine.submit_many(
         [new_job(), new_job(queue="mail"), new_job(run_at=soon()), new_job(queue="mail", run_at=soon())]
     )
     completed(made, 4)
 
 
-def test_higher_priority_runs_first_within_a_buffer(bench: SetUp) -> None:
-    made = bench().start()
+def test_higher_priority_runs_first_within_a_buffer(new_harness: NewHarness) -> None:
+    made = new_harness().start()
     made.block_worker()
     for priority in (0, 50, -50, 100):
         made.submit("gate", priority, priority=priority)
@@ -111,41 +108,41 @@ def test_higher_priority_runs_first_within_a_buffer(bench: SetUp) -> None:
     assert made.passed[1:] == [100, 50, 0, -50]
 
 
-def test_a_job_for_later_runs_when_its_time_has_come(bench: SetUp) -> None:
-    made = bench().start()
+def test_a_job_for_later_runs_when_its_time_has_come(new_harness: NewHarness) -> None:
+    made = new_harness().start()
     run_at = soon(0.05)
     job = made.final(made.submit(run_at=run_at))
     assert job.started_at is not None
     assert run_at <= job.started_at < run_at + timedelta(seconds=1)
 
 
-def test_an_earlier_job_wakes_the_dispatcher_from_a_longer_sleep(bench: SetUp) -> None:
-    made = bench().start()
+def test_an_earlier_job_wakes_the_dispatcher_from_a_longer_sleep(new_harness: NewHarness) -> None:
+    made = new_harness().start()
     made.submit(run_at=soon(3600))
     made.final(made.submit(run_at=soon(0.03)))
 
 
-def test_a_time_in_the_past_is_now(bench: SetUp) -> None:
-    made = bench().start()
+def test_a_time_in_the_past_is_now(new_harness: NewHarness) -> None:
+    made = new_harness().start()
     made.final(made.submit(run_at=datetime(1971, 1, 1, tzinfo=UTC)))
 
 
-def test_a_jump_of_the_wall_clock_makes_jobs_due(bench: SetUp, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_jump_of_the_wall_clock_makes_jobs_due(new_harness: NewHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.dispatcher._LONGEST_SLEEP", 0.02)
     clock = FakeClock()
-    made = bench(clock=clock).start()
+    made = new_harness(clock=clock).start()
     job_id = made.submit(run_at=clock.now() + timedelta(hours=1))
     clock.jump(3600)
     made.wait_for(job_id, JobStatus.COMPLETED)
 
 
 def test_a_buffered_job_that_is_not_due_any_more_runs_when_it_is_again(
-    bench: SetUp, monkeypatch: pytest.MonkeyPatch
+    new_harness: NewHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The wall clock was set back after the job went into the buffer."""
     monkeypatch.setattr("worker.dispatcher._LONGEST_SLEEP", 0.02)
     clock = FakeClock()
-    made = bench(clock=clock).start()
+    made = new_harness(clock=clock).start()
     made.block_worker()
     job_id = made.submit()
     clock.jump(-1)
@@ -156,8 +153,8 @@ def test_a_buffered_job_that_is_not_due_any_more_runs_when_it_is_again(
     made.wait_for(job_id, JobStatus.COMPLETED)
 
 
-def test_an_idle_engine_leaves_the_store_alone(bench: SetUp, faulty: FaultyStore) -> None:
-    made = bench(faulty).start()
+def test_an_idle_engine_leaves_the_store_alone(new_harness: NewHarness, faulty: FaultyStore) -> None:
+    made = new_harness(faulty).start()
     made.final(made.submit())
     done = threading.Event()
     eventually(lambda: made.engine.stats()["completed"] == 1)
@@ -170,8 +167,8 @@ def test_an_idle_engine_leaves_the_store_alone(bench: SetUp, faulty: FaultyStore
 # Pausing
 
 
-def test_a_paused_queue_runs_nothing_and_after_it_everything(bench: SetUp) -> None:
-    made = bench().start()
+def test_a_paused_queue_runs_nothing_and_after_it_everything(new_harness: NewHarness) -> None:
+    made = new_harness().start()
     made.engine.pause("default")
     ids = [made.submit() for _ in range(150)]
     made.engine.submit_many([new_job() for _ in range(50)])
@@ -181,8 +178,8 @@ def test_a_paused_queue_runs_nothing_and_after_it_everything(bench: SetUp) -> No
     assert made.job(ids[0]).status is JobStatus.COMPLETED
 
 
-def test_jobs_that_were_buffered_when_the_pause_began_run_after_it(bench: SetUp) -> None:
-    made = bench().start()
+def test_jobs_that_were_buffered_when_the_pause_began_run_after_it(new_harness: NewHarness) -> None:
+    made = new_harness().start()
     made.block_worker()
     for number in range(130):
         made.submit("gate", number)
@@ -196,20 +193,20 @@ def test_jobs_that_were_buffered_when_the_pause_began_run_after_it(bench: SetUp)
     assert made.passed[1:] == list(range(130))
 
 
-def test_a_pause_survives_a_restart(bench: SetUp) -> None:
-    first = bench().start()
+def test_a_pause_survives_a_restart(new_harness: NewHarness) -> None:
+    first = new_harness().start()
     first.engine.pause("default")
     job_id = first.submit()
     first.end()
-    second = bench(first.store).start()
+    second = new_harness(first.store).start()
     assert second.engine.queues()[0].paused
     assert second.job(job_id).status is JobStatus.PENDING
     second.engine.resume("default")
     second.final(job_id)
 
 
-def test_pauses_and_submissions_in_any_order_lose_nothing(bench: SetUp) -> None:
-    made = bench(workers=2).start()
+def test_pauses_and_submissions_in_any_order_lose_nothing(new_harness: NewHarness) -> None:
+    made = new_harness(workers=2).start()
 
     def submit() -> None:
         for _ in range(150):
@@ -225,31 +222,31 @@ def test_pauses_and_submissions_in_any_order_lose_nothing(bench: SetUp) -> None:
     completed(made, 300)
 
 
-def test_a_pause_of_one_queue_leaves_the_others_alone(bench: SetUp) -> None:
-    made = bench(queues={"default": 1, "mail": 1}).start()
+def test_a_pause_of_one_queue_leaves_the_others_alone(new_harness: NewHarness) -> None:
+    made = new_harness(queues={"default": 1, "mail": 1}).start()
     made.engine.pause("mail")
     waiting = made.submit(queue="mail")
     made.final(made.submit())
     assert made.job(waiting).status is JobStatus.PENDING
 
 
-def test_a_slow_queue_does_not_starve_another(bench: SetUp) -> None:
-    made = bench(queues={"default": 1, "mail": 1}).start()
+def test_a_slow_queue_does_not_starve_another(new_harness: NewHarness) -> None:
+    made = new_harness(queues={"default": 1, "mail": 1}).start()
     made.block_worker()
     for _ in range(150):
         made.submit("gate")
     made.final(made.submit(queue="mail"))
 
 
-def test_an_unknown_queue_is_refused_and_the_known_are_named(bench: SetUp) -> None:
-    made = bench().start()
+def test_an_unknown_queue_is_refused_and_the_known_are_named(new_harness: NewHarness) -> None:
+    made = new_harness().start()
     for call in (made.engine.pause, made.engine.resume, lambda name: made.submit(queue=name)):
         with pytest.raises(UnknownQueue, match=r"'defualt' \(did you mean 'default'\?\)"):
             call("defualt")
 
 
-def test_queues_that_only_the_store_knows_are_shown_without_workers(bench: SetUp) -> None:
-    made = bench().start()
+def test_queues_that_only_the_store_knows_are_shown_without_workers(new_harness: NewHarness) -> None:
+    made = new_harness().start()
     made.store.create_jobs([new_job(queue="old")])
     states = {state.name: state for state in made.engine.queues()}
     assert (states["old"].workers, states["old"].pending) == (0, 1)
@@ -258,8 +255,8 @@ def test_queues_that_only_the_store_knows_are_shown_without_workers(bench: SetUp
     assert {state.name: state.paused for state in made.engine.queues()} == {"default": False, "old": True}
 
 
-def test_past_the_backlog_limit_submissions_are_refused_until_there_is_room(bench: SetUp) -> None:
-    made = bench(max_backlog=10).start()
+def test_past_the_backlog_limit_submissions_are_refused_until_there_is_room(new_harness: NewHarness) -> None:
+    made = new_harness(max_backlog=10).start()
     made.engine.pause("default")
     made.engine.submit_many([new_job() for _ in range(8)])
     with pytest.raises(BacklogFull):
@@ -278,8 +275,8 @@ def test_past_the_backlog_limit_submissions_are_refused_until_there_is_room(benc
 
 @pytest.mark.usefixtures("short_waits")
 class TestAFailingStore:
-    def test_a_job_whose_submission_failed_is_not_there(self, bench: SetUp, faulty: FaultyStore) -> None:
-        made = bench(faulty).start()
+    def test_a_job_whose_submission_failed_is_not_there(self, new_harness: NewHarness, faulty: FaultyStore) -> None:
+        made = new_harness(faulty).start()
         faulty.fail("create_jobs", OUTAGE)
         with pytest.raises(StoreUnavailable):
             made.submit()
@@ -289,8 +286,8 @@ class TestAFailingStore:
     @pytest.mark.parametrize(
         "operation", ["claim_job", "finish_job", "reserve_jobs", "release_jobs", "flush", "renew_leases"]
     )
-    def test_an_outage_loses_no_job(self, bench: SetUp, faulty: FaultyStore, operation: str) -> None:
-        made = bench(faulty, workers=2)
+    def test_an_outage_loses_no_job(self, new_harness: NewHarness, faulty: FaultyStore, operation: str) -> None:
+        made = new_harness(faulty, workers=2)
         faulty.fail(operation, OUTAGE, times=5)
         made.engine.submit_many([new_job() for _ in range(120)])
         made.start()
@@ -301,10 +298,10 @@ class TestAFailingStore:
 
     @pytest.mark.parametrize("operation", ["claim_job", "finish_job", "reserve_jobs"])
     def test_an_error_that_should_not_be_loses_no_job(
-        self, bench: SetUp, faulty: FaultyStore, operation: str, monkeypatch: pytest.MonkeyPatch
+        self, new_harness: NewHarness, faulty: FaultyStore, operation: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("worker.worker._REST", 0.01)
-        made = bench(faulty, workers=2)
+        made = new_harness(faulty, workers=2)
         faulty.fail(operation, RuntimeError("a bug"), times=1)
         made.store.create_jobs([new_job() for _ in range(150)])
         made.start()
@@ -312,9 +309,11 @@ class TestAFailingStore:
         assert made.engine.stats()["processing"] == 0
         assert made.engine.stats()["workers"] == 2
 
-    def test_a_worker_holds_on_to_an_outcome_and_readiness_says_why(self, bench: SetUp, faulty: FaultyStore) -> None:
+    def test_a_worker_holds_on_to_an_outcome_and_readiness_says_why(
+        self, new_harness: NewHarness, faulty: FaultyStore
+    ) -> None:
         runs: list[object] = []
-        made = bench(faulty, handlers={"note": lambda ctx, payload: runs.append(payload)}).start()
+        made = new_harness(faulty, handlers={"note": lambda ctx, payload: runs.append(payload)}).start()
         faulty.fail("finish_job", OUTAGE, times=1000)
         job_id = made.submit("note")
         eventually(lambda: "the disk is on fire" in (made.engine.not_ready_reason() or ""))
@@ -324,38 +323,74 @@ class TestAFailingStore:
         eventually(lambda: made.engine.not_ready_reason() is None)
         assert len(runs) == 1
 
-    def test_the_notes_of_an_attempt_survive_an_outage(self, bench: SetUp, faulty: FaultyStore) -> None:
-        made = bench(faulty, handlers={"talk": lambda ctx, payload: ctx.log("hello")}).start()
+    def test_the_notes_of_an_attempt_survive_an_outage(self, new_harness: NewHarness, faulty: FaultyStore) -> None:
+        made = new_harness(faulty, handlers={"talk": lambda ctx, payload: ctx.log("hello")}).start()
         faulty.fail("record_notes", OUTAGE, times=3)
         faulty.fail("finish_job", OUTAGE, times=3)
         job_id = made.submit("talk")
         made.final(job_id)
         assert [line.message for line in faulty.list_log(job_id)] == ["hello"]
 
-    def test_an_outcome_that_the_store_cannot_keep_fails_the_attempt(self, bench: SetUp, faulty: FaultyStore) -> None:
-        made = bench(faulty).start()
+    def test_an_outcome_that_the_store_cannot_keep_fails_the_attempt(
+        self, new_harness: NewHarness, faulty: FaultyStore
+    ) -> None:
+        made = new_harness(faulty).start()
         faulty.fail("finish_job", ValueError("too strange"))
         job = made.final(made.submit(max_attempts=1))
         assert job.error is not None
         assert job.error.type == "OutcomeRefused"
 
-    def test_an_abandoned_job_ends_when_the_store_works_again(self, bench: SetUp, faulty: FaultyStore) -> None:
-        made = bench(faulty).start()
+    def test_an_abandoned_job_ends_when_the_store_works_again(
+        self, new_harness: NewHarness, faulty: FaultyStore
+    ) -> None:
+        made = new_harness(faulty).start()
         faulty.fail("finish_job", OUTAGE, times=3)
         job = made.final(made.submit("gate", timeout=0.02, max_attempts=1))
         assert job.error is not None
         assert job.error.type == "TimedOut"
 
-    def test_an_unknown_outcome_is_told_to_who_ends_the_process(self, bench: SetUp, faulty: FaultyStore) -> None:
+    def test_an_unknown_outcome_is_told_to_who_ends_the_process(
+        self, new_harness: NewHarness, faulty: FaultyStore
+    ) -> None:
         told: list[OutcomeUnknown] = []
-        made = bench(faulty, on_fatal=told.append).start()
+        made = new_harness(faulty, on_fatal=told.append).start()
         faulty.fail("flush", OutcomeUnknown("fsync failed"))
         made.final(made.submit())
         eventually(lambda: told)
 
-    def test_everything_at_once_loses_no_job(self, bench: SetUp, faulty: FaultyStore) -> None:
+    @pytest.mark.parametrize(
+        "operation", ["reserve_jobs", "release_expired", "count_queues", "delete_finished", "maintain", "record_notes"]
+    )
+    def test_an_unknown_outcome_that_any_loop_meets_ends_the_process_and_readiness_says_so(
+        self, new_harness: NewHarness, faulty: FaultyStore, operation: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("worker.recorder._INTERVAL", 0.01)
+        told: list[OutcomeUnknown] = []
+        made = new_harness(
+            faulty,
+            handlers={"talk": lambda ctx, payload: (ctx.log("hello"), ctx.sleep(0.1))},
+            retention={JobStatus.COMPLETED: 3600.0},
+            on_fatal=told.append,
+        )
+        faulty.fail(operation, OutcomeUnknown("fsync failed"))
+        made.start()
+        made.final(made.submit("talk"))
+        eventually(lambda: told)
+        eventually(lambda: not any(loop.failure for loop in made.engine._parts.services))
+        assert "fsync failed" in (made.engine.not_ready_reason() or "")
+
+    def test_an_unknown_outcome_of_an_abandoned_job_ends_the_process(
+        self, new_harness: NewHarness, faulty: FaultyStore
+    ) -> None:
+        told: list[OutcomeUnknown] = []
+        made = new_harness(faulty, on_fatal=told.append).start()
+        faulty.fail("finish_job", OutcomeUnknown("fsync failed"))
+        made.final(made.submit("gate", timeout=0.02, max_attempts=1))
+        assert [str(error) for error in told] == ["fsync failed"]
+
+    def test_everything_at_once_loses_no_job(self, new_harness: NewHarness, faulty: FaultyStore) -> None:
         """Outages, pauses, batches and cancels in random order; in the end, every job is final."""
-        made = bench(faulty, workers=3).start()
+        made = new_harness(faulty, workers=3).start()
         rng = random.Random(11)
         ids: list[str] = []
         for _ in range(400):

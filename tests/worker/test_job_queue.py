@@ -154,7 +154,7 @@ def test_a_waiting_offer_takes_the_room_that_a_get_leaves(queue: JobQueue) -> No
 
 
 def test_an_overflowing_queue_refuses_even_when_it_has_room(queue: JobQueue) -> None:
-    queue.hold()
+    queue.mark_overflowing()
     assert not queue.accepts
     assert not queue.offer("a", 0)
     assert queue.size == 0
@@ -167,7 +167,7 @@ def test_a_queue_begins_overflowing(stop: threading.Event) -> None:
 
 
 def test_a_short_reservation_ends_the_overflow(queue: JobQueue) -> None:
-    queue.hold()
+    queue.mark_overflowing()
     fed(queue, "a", "b")
     assert queue.accepts
     assert not queue.wants_feed()
@@ -181,7 +181,7 @@ def test_a_full_reservation_does_not_end_the_overflow(queue: JobQueue) -> None:
 
 def test_an_offer_during_the_last_feed_is_behind_what_was_fed(queue: JobQueue) -> None:
     """The race that would lose a job: stored after the dispatcher looked, offered before it said so."""
-    queue.hold()
+    queue.mark_overflowing()
     queue.begin_feed()
     assert not queue.offer("in between", 0)
     assert queue.fill([DueJob("backlog", 0)], more=False) == []
@@ -189,7 +189,7 @@ def test_an_offer_during_the_last_feed_is_behind_what_was_fed(queue: JobQueue) -
 
 
 def test_more_offers_during_a_feed_than_there_is_room_for_keep_it_overflowing(queue: JobQueue) -> None:
-    queue.hold()
+    queue.mark_overflowing()
     queue.begin_feed()
     for number in range(100):
         queue.offer(f"in between {number}", 0)

@@ -6,10 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.store.race import race
-from tests.worker.engines import Bench
+from tests.worker.harness import Harness, NewHarness
 from worker.loop import Loop
-
-SetUp = Callable[..., Bench]
 
 #: The loops of an engine, by the name of their thread.
 NAMES = [
@@ -25,25 +23,25 @@ NAMES = [
 ]
 
 
-def loop_of(made: Bench, name: str) -> Loop:
-    loops = {loop.name: loop for loop in (*made.engine._services, made.engine._quarantine.loop)}
+def loop_of(made: Harness, name: str) -> Loop:
+    loops = {loop.name: loop for loop in made.engine._parts.loops}
     assert sorted(loops) == NAMES
     return loops[name]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_stop_before_the_start_is_not_lost(bench: SetUp, name: str) -> None:
-    loop = loop_of(bench(), name)
+def test_a_stop_before_the_start_is_not_lost(new_harness: NewHarness, name: str) -> None:
+    loop = loop_of(new_harness(), name)
     loop.stop()
     loop.start()
     assert loop.join(0)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_calls_that_race_end_well(bench: SetUp, name: str) -> None:
+def test_calls_that_race_end_well(new_harness: NewHarness, name: str) -> None:
     rng = random.Random(name)
     for _ in range(10):
-        loop = loop_of(bench(), name)
+        loop = loop_of(new_harness(), name)
         calls: list[Callable[[], object]] = [loop.start, loop.start, loop.wake, loop.stop, loop.join]
         rng.shuffle(calls)
         race(calls)
@@ -53,8 +51,8 @@ def test_calls_that_race_end_well(bench: SetUp, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_idle_one_ends_at_once_when_it_is_told(bench: SetUp, name: str) -> None:
-    loop = loop_of(bench(), name)
+def test_an_idle_one_ends_at_once_when_it_is_told(new_harness: NewHarness, name: str) -> None:
+    loop = loop_of(new_harness(), name)
     loop.start()
     loop.stop()
     assert loop.join(1)

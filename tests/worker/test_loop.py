@@ -188,6 +188,21 @@ def test_an_outage_of_the_store_is_told_once(caplog: pytest.LogCaptureFixture) -
     assert caplog.records[0].exc_info is None
 
 
+def test_each_failed_turn_is_told_with_its_error() -> None:
+    told: list[BaseException] = []
+    error = StoreUnavailable("the disk is on fire")
+
+    def turn() -> None:
+        raise error
+
+    loop = Loop("gofer-test", turn)
+    loop.on_failure = told.append
+    loop.start()
+    eventually(lambda: len(told) >= 3)
+    ended(loop)
+    assert set(told) == {error}
+
+
 ORDERS: list[list[Callable[[Loop], object]]] = [
     [Loop.stop, Loop.start],
     [Loop.stop, Loop.stop, Loop.start, Loop.start],

@@ -9,7 +9,7 @@ from store.job import AttemptStatus, Backoff, Job
 from store.transitions import Completed, Failed, Interrupted, Outcome
 from tests.worker.test_context import running_job
 from worker.errors import Cancelled, Fail, InvalidPayload, InvalidResult, Retry
-from worker.outcome import EndReason, Raised, Returned, decide, raised
+from worker.outcome import Raised, Returned, StopReason, decide, raised
 
 RESULT = msgspec.Raw(b"42")
 RETURNED = Returned(RESULT)
@@ -20,14 +20,14 @@ JOB = running_job(backoff=Backoff(base=1, factor=1))
 
 
 def outcome(
-    ending: Returned | Raised, reason: EndReason | None = None, *, seen: bool = False, job: Job = JOB
+    ending: Returned | Raised, reason: StopReason | None = None, *, seen: bool = False, job: Job = JOB
 ) -> Outcome:
     decided = decide(ending, reason, seen=seen, job=job, rng=random.Random(1))
     assert decided is not None
     return decided
 
 
-def failed(ending: Raised, reason: EndReason | None = None) -> Failed:
+def failed(ending: Raised, reason: StopReason | None = None) -> Failed:
     decided = outcome(ending, reason)
     assert isinstance(decided, Failed)
     return decided
@@ -81,42 +81,42 @@ def test_whatever_is_raised_fails_the_attempt(exception: BaseException) -> None:
 
 
 def test_a_job_that_was_cancelled_and_saw_it_is_cancelled_and_keeps_its_result() -> None:
-    assert outcome(RETURNED, EndReason.CANCEL, seen=True) == transitions.Cancelled(result=RESULT)
+    assert outcome(RETURNED, StopReason.CANCEL, seen=True) == transitions.Cancelled(result=RESULT)
 
 
 def test_a_job_that_was_cancelled_and_never_looked_is_completed() -> None:
-    assert outcome(RETURNED, EndReason.CANCEL) == Completed(RESULT)
+    assert outcome(RETURNED, StopReason.CANCEL) == Completed(RESULT)
 
 
 def test_a_job_that_gave_in_to_a_cancel_has_no_error() -> None:
-    assert outcome(GAVE_IN, EndReason.CANCEL, seen=True) == transitions.Cancelled()
+    assert outcome(GAVE_IN, StopReason.CANCEL, seen=True) == transitions.Cancelled()
 
 
 def test_a_job_that_raised_on_its_way_out_is_cancelled_and_keeps_the_error() -> None:
-    assert outcome(BOOM, EndReason.CANCEL, seen=True) == transitions.Cancelled(BOOM.error)
+    assert outcome(BOOM, StopReason.CANCEL, seen=True) == transitions.Cancelled(BOOM.error)
 
 
 @pytest.mark.parametrize("ending", [RETURNED, BOOM, GAVE_IN])
 @pytest.mark.parametrize("seen", [True, False])
 def test_past_its_deadline_any_end_is_a_timeout(ending: Returned | Raised, seen: bool) -> None:
-    decided = outcome(ending, EndReason.TIMEOUT, seen=seen)
+    decided = outcome(ending, StopReason.TIMEOUT, seen=seen)
     assert isinstance(decided, Failed)
     assert (decided.how, decided.error.type, decided.final) == (AttemptStatus.TIMED_OUT, "TimedOut", False)
     assert decided.error.message == "attempt 1 ran past its timeout of 90 s"
 
 
 def test_a_shutdown_does_not_take_a_result_away_from_who_never_looked() -> None:
-    assert outcome(RETURNED, EndReason.SHUTDOWN) == Completed(RESULT)
+    assert outcome(RETURNED, StopReason.SHUTDOWN) == Completed(RESULT)
 
 
 @pytest.mark.parametrize(("ending", "seen"), [(RETURNED, True), (BOOM, False), (BOOM, True), (GAVE_IN, True)])
 def test_a_shutdown_interrupts(ending: Returned | Raised, seen: bool) -> None:
-    assert outcome(ending, EndReason.SHUTDOWN, seen=seen) == Interrupted()
+    assert outcome(ending, StopReason.SHUTDOWN, seen=seen) == Interrupted()
 
 
 @pytest.mark.parametrize("ending", [RETURNED, BOOM, GAVE_IN])
 def test_nothing_is_written_without_a_lease(ending: Returned | Raised) -> None:
-    assert decide(ending, EndReason.LEASE_LOST, seen=True, job=JOB, rng=random.Random(1)) is None
+    assert decide(ending, StopReason.LEASE_LOST, seen=True, job=JOB, rng=random.Random(1)) is None
 
 
 def test_cancelled_raised_by_nobodys_wish_is_a_failure() -> None:

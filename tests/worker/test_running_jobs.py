@@ -11,11 +11,9 @@ import pytest
 from store.errors import IllegalTransition
 from store.job import AttemptStatus, Backoff, JobStatus
 from tests.eventually import eventually
-from tests.worker.engines import Bench
 from tests.worker.faulty_store import FaultyStore
+from tests.worker.harness import NewHarness
 from worker import Cancelled, Fail, JobContext, Retry
-
-SetUp = Callable[..., Bench]
 
 #: No waiting between attempts.
 AT_ONCE = Backoff(base=0.0)
@@ -28,15 +26,15 @@ def raising(exception: BaseException) -> Callable[[JobContext, object], object]:
     return function
 
 
-def test_a_job_runs_and_its_result_is_kept(bench: SetUp) -> None:
-    made = bench().start()
+def test_a_job_runs_and_its_result_is_kept(new_harness: NewHarness) -> None:
+    made = new_harness().start()
     job = made.final(made.submit("echo", {"n": 1}))
     assert (job.status, bytes(job.result or b""), job.attempt) == (JobStatus.COMPLETED, b'{"n":1}', 1)
 
 
-def test_many_jobs_run_once_each(bench: SetUp) -> None:
+def test_many_jobs_run_once_each(new_harness: NewHarness) -> None:
     seen: list[object] = []
-    made = bench(workers=4, handlers={"note": lambda ctx, payload: seen.append(payload)}).start()
+    made = new_harness(workers=4, handlers={"note": lambda ctx, payload: seen.append(payload)}).start()
     for number in range(1000):
         made.submit("note", number)
     eventually(lambda: made.engine.stats()["completed"] == 1000)
@@ -46,8 +44,8 @@ def test_many_jobs_run_once_each(bench: SetUp) -> None:
 @pytest.mark.parametrize(
     "exception", [ValueError("boom"), SystemExit(1), KeyboardInterrupt(), MemoryError(), RecursionError(), Cancelled()]
 )
-def test_no_exception_takes_a_worker_away(bench: SetUp, exception: BaseException) -> None:
-    made = bench(handlers={"bad": raising(exception)}).start()
+def test_no_exception_takes_a_worker_away(new_harness: NewHarness, exception: BaseException) -> None:
+    made = new_harness(handlers={"bad": raising(exception)}).start()
     for _ in range(3):
         job = made.final(made.submit("bad", max_attempts=1))
         assert job.status is JobStatus.FAILED
@@ -57,14 +55,14 @@ def test_no_exception_takes_a_worker_away(bench: SetUp, exception: BaseException
     assert made.engine.stats()["workers"] == 1
 
 
-def test_a_failed_attempt_is_tried_again_until_the_attempts_are_used_up(bench: SetUp) -> None:
-    made = bench(handlers={"bad": raising(ValueError("boom"))}).start()
+def test_a_failed_attempt_is_tried_again_until_the_attempts_are_used_up(new_harness: NewHarness) -> None:
+    made = new_harness(handlers={"bad": raising(ValueError("boom"))}).start()
     job = made.final(made.submit("bad", max_attempts=3, backoff=AT_ONCE))
     assert (job.status, job.attempt, job.failures) == (JobStatus.FAILED, 3, 3)
     assert [attempt.status for attempt in made.store.list_attempts(job.id)] == [AttemptStatus.FAILED] * 3
 
 
-def test_a_retry_runs_when_its_time_has_come_and_not_before(bench: SetUp) -> None:
+def test_a_retry_runs_when_its_time_has_come_and_not_before(new_harness: NewHarness) -> None:
     at: list[float] = []
 
     def twice(ctx: JobContext, payload: object) -> object:
@@ -73,45 +71,45 @@ def test_a_retry_runs_when_its_time_has_come_and_not_before(bench: SetUp) -> Non
             raise Retry(after=0.05)
         return None
 
-    made = bench(handlers={"twice": twice}).start()
+    made = new_harness(handlers={"twice": twice}).start()
     assert made.final(made.submit("twice")).attempt == 2
     assert 0.05 <= at[1] - at[0] < 1
 
 
-def test_fail_uses_no_further_attempt(bench: SetUp) -> None:
-    made = bench(handlers={"bad": raising(Fail("no such customer"))}).start()
+def test_fail_uses_no_further_attempt(new_harness: NewHarness) -> None:
+    made = new_harness(handlers={"bad": raising(Fail("no such customer"))}).start()
     job = made.final(made.submit("bad"))
     assert (job.status, job.attempt) == (JobStatus.FAILED, 1)
 
 
-def test_a_result_that_cannot_be_kept_fails_the_attempt(bench: SetUp) -> None:
-    made = bench(handlers={"bad": lambda ctx, payload: float("nan")}).start()
+def test_a_result_that_cannot_be_kept_fails_the_attempt(new_harness: NewHarness) -> None:
+    made = new_harness(handlers={"bad": lambda ctx, payload: float("nan")}).start()
     job = made.final(made.submit("bad", max_attempts=1))
     assert job.error is not None
     assert job.error.type == "InvalidResult"
 
 
-def test_a_type_that_no_handler_has_any_more_fails_and_says_so(bench: SetUp) -> None:
-    made = bench().start()
+def test_a_type_that_no_handler_has_any_more_fails_and_says_so(new_harness: NewHarness) -> None:
+    made = new_harness().start()
     job = made.final(made.submit("gone", max_attempts=1))
     assert job.error is not None
     assert "there is no handler for the type 'gone'" in job.error.message
 
 
-def test_what_a_handler_says_is_stored_with_its_outcome(bench: SetUp) -> None:
+def test_what_a_handler_says_is_stored_with_its_outcome(new_harness: NewHarness) -> None:
     def talk(ctx: JobContext, payload: object) -> None:
         ctx.log("one")
         ctx.progress(0.5, "half")
         ctx.log("two", level="error")
 
-    made = bench(handlers={"talk": talk}).start()
+    made = new_harness(handlers={"talk": talk}).start()
     job = made.final(made.submit("talk"))
     assert [(line.level, line.message) for line in made.store.list_log(job.id)] == [("info", "one"), ("error", "two")]
     assert job.progress.message == "half"
 
 
 def test_no_line_is_lost_or_doubled_between_the_recorder_and_the_outcome(
-    bench: SetUp, monkeypatch: pytest.MonkeyPatch
+    new_harness: NewHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.recorder._INTERVAL", 0.0)
 
@@ -120,13 +118,13 @@ def test_no_line_is_lost_or_doubled_between_the_recorder_and_the_outcome(
             ctx.log(str(number))
             time.sleep(0)
 
-    made = bench(workers=3, handlers={"talk": talk}).start()
+    made = new_harness(workers=3, handlers={"talk": talk}).start()
     for job_id in [made.submit("talk") for _ in range(100)]:
         made.final(job_id)
         assert [line.message for line in made.store.list_log(job_id)] == [str(number) for number in range(20)]
 
 
-def test_an_outcome_waits_for_the_notes_that_are_being_written(bench: SetUp, faulty: FaultyStore) -> None:
+def test_an_outcome_waits_for_the_notes_that_are_being_written(new_harness: NewHarness, faulty: FaultyStore) -> None:
     """The store would refuse notes of an attempt that is over."""
     recording = threading.Event()
 
@@ -139,13 +137,13 @@ def test_an_outcome_waits_for_the_notes_that_are_being_written(bench: SetUp, fau
         assert not threading.Event().wait(0.05)
 
     faulty.run("record_notes", let_the_handler_end)
-    made = bench(faulty, handlers={"talk": talk}).start()
+    made = new_harness(faulty, handlers={"talk": talk}).start()
     job_id = made.submit("talk")
     made.final(job_id)
     assert [line.message for line in faulty.list_log(job_id)] == ["hello"]
 
 
-def test_progress_is_seen_while_the_job_runs(bench: SetUp) -> None:
+def test_progress_is_seen_while_the_job_runs(new_harness: NewHarness) -> None:
     go_on = threading.Event()
 
     def talk(ctx: JobContext, payload: object) -> None:
@@ -153,7 +151,7 @@ def test_progress_is_seen_while_the_job_runs(bench: SetUp) -> None:
         ctx.progress(0.25, "a quarter")
         assert go_on.wait(5)
 
-    made = bench(handlers={"talk": talk}).start()
+    made = new_harness(handlers={"talk": talk}).start()
     job_id = made.submit("talk")
     eventually(lambda: made.job(job_id).progress.message == "a quarter")
     assert [line.message for line in made.store.list_log(job_id)] == ["begun"]
@@ -164,9 +162,10 @@ def test_progress_is_seen_while_the_job_runs(bench: SetUp) -> None:
 # Cancelling
 
 
-def test_a_pending_job_is_cancelled_at_once_and_never_runs(bench: SetUp) -> None:
-    made = bench().start()
+def test_a_pending_job_is_cancelled_at_once_and_never_runs(new_harness: NewHarness) -> None:
+    made = new_harness().start()
     made.block_worker()
+    eventually(lambda: made.engine._parts.queues["default"].accepts)  # Else a feed may be under way.
     job_id = made.submit("gate", "cancelled")
     assert made.engine.cancel(job_id).status is JobStatus.CANCELLED
     assert made.engine.stats()["buffered"] == 0
@@ -175,7 +174,7 @@ def test_a_pending_job_is_cancelled_at_once_and_never_runs(bench: SetUp) -> None
     assert made.passed == ["blocker"]
 
 
-def test_a_running_job_is_told_and_stays_processing_until_its_handler_has_ended(bench: SetUp) -> None:
+def test_a_running_job_is_told_and_stays_processing_until_its_handler_has_ended(new_harness: NewHarness) -> None:
     told, go_on = threading.Event(), threading.Event()
 
     def stubborn(ctx: JobContext, payload: object) -> object:
@@ -184,7 +183,7 @@ def test_a_running_job_is_told_and_stays_processing_until_its_handler_has_ended(
         assert go_on.wait(5)
         return "cleaned up"
 
-    made = bench(handlers={"stubborn": stubborn}).start()
+    made = new_harness(handlers={"stubborn": stubborn}).start()
     job_id = made.submit("stubborn")
     made.wait_for(job_id, JobStatus.PROCESSING)
     job = made.engine.cancel(job_id)
@@ -196,16 +195,16 @@ def test_a_running_job_is_told_and_stays_processing_until_its_handler_has_ended(
     assert (job.status, bytes(job.result or b"")) == (JobStatus.CANCELLED, b'"cleaned up"')
 
 
-def test_a_job_that_finished_without_looking_is_completed_though_it_was_cancelled(bench: SetUp) -> None:
-    made = bench().start()
+def test_a_job_that_finished_without_looking_is_completed_though_it_was_cancelled(new_harness: NewHarness) -> None:
+    made = new_harness().start()
     job_id = made.block_worker()
     made.engine.cancel(job_id)
     made.gate.set()
     assert made.final(job_id).status is JobStatus.COMPLETED
 
 
-def test_a_sleeping_job_ends_at_once_when_it_is_cancelled(bench: SetUp) -> None:
-    made = bench().start()
+def test_a_sleeping_job_ends_at_once_when_it_is_cancelled(new_harness: NewHarness) -> None:
+    made = new_harness().start()
     job_id = made.submit("sleep", 60)
     made.wait_for(job_id, JobStatus.PROCESSING)
     made.engine.cancel(job_id)
@@ -213,9 +212,9 @@ def test_a_sleeping_job_ends_at_once_when_it_is_cancelled(bench: SetUp) -> None:
     assert (job.status, job.error) == (JobStatus.CANCELLED, None)
 
 
-def test_a_cancel_in_the_middle_of_a_claim_reaches_the_handler(bench: SetUp, faulty: FaultyStore) -> None:
+def test_a_cancel_in_the_middle_of_a_claim_reaches_the_handler(new_harness: NewHarness, faulty: FaultyStore) -> None:
     """The store says processing, but the handler is not known yet."""
-    made = bench(faulty)
+    made = new_harness(faulty)
     ids: list[str] = []
     made.store.run("claim_job", lambda: made.engine.cancel(ids[0]), after=True)
     ids.append(made.submit("sleep", 60))
@@ -223,8 +222,8 @@ def test_a_cancel_in_the_middle_of_a_claim_reaches_the_handler(bench: SetUp, fau
     assert made.final(ids[0]).status is JobStatus.CANCELLED
 
 
-def test_a_cancelled_job_can_be_retried_by_hand(bench: SetUp) -> None:
-    made = bench().start()
+def test_a_cancelled_job_can_be_retried_by_hand(new_harness: NewHarness) -> None:
+    made = new_harness().start()
     made.engine.pause("default")
     job_id = made.submit()
     made.engine.cancel(job_id)
@@ -233,8 +232,8 @@ def test_a_cancelled_job_can_be_retried_by_hand(bench: SetUp) -> None:
     assert made.final(job_id).status is JobStatus.COMPLETED
 
 
-def test_a_completed_job_is_neither_cancelled_nor_retried(bench: SetUp) -> None:
-    made = bench().start()
+def test_a_completed_job_is_neither_cancelled_nor_retried(new_harness: NewHarness) -> None:
+    made = new_harness().start()
     job_id = made.submit()
     made.final(job_id)
     with pytest.raises(IllegalTransition):
@@ -243,11 +242,69 @@ def test_a_completed_job_is_neither_cancelled_nor_retried(bench: SetUp) -> None:
         made.engine.retry(job_id)
 
 
+def test_a_cancel_that_comes_too_late_does_not_reach_the_next_attempt(
+    new_harness: NewHarness, faulty: FaultyStore
+) -> None:
+    told: list[bool] = []
+    go_on = threading.Event()
+
+    def twice(ctx: JobContext, payload: object) -> None:
+        if ctx.attempt == 1:
+            assert go_on.wait(5)
+            raise ValueError("boom")
+        told.append(ctx.cancelled.wait(0.05))
+
+    made = new_harness(faulty, handlers={"twice": twice}).start()
+    job_id = made.submit("twice", max_attempts=2)
+    made.wait_for(job_id, JobStatus.PROCESSING)
+
+    def let_it_end_and_run_again() -> None:
+        go_on.set()
+        made.final(job_id)
+        made.engine.retry(job_id)
+        eventually(lambda: made.job(job_id).attempt == 2)
+
+    faulty.run("cancel_job", let_it_end_and_run_again, after=True)
+    made.engine.cancel(job_id)
+    assert made.final(job_id).status is JobStatus.COMPLETED
+    assert told == [False]
+
+
+# Claimed twice
+
+
+def test_a_running_job_whose_id_is_in_the_buffer_again_keeps_its_lease_and_its_deadline(
+    new_harness: NewHarness, faulty: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit is visible before its sync: a job may be fed and run before its submitter offers it."""
+    monkeypatch.setattr("worker.assembly._LEASE", 0.1)
+    monkeypatch.setattr("worker.reaper.INTERVAL", 0.01)
+    made = new_harness(faulty, workers=2).start()
+    queue = made.engine._parts.queues["default"]
+    eventually(lambda: queue.accepts)
+    queue.mark_overflowing()  # So that the submission reserves nothing.
+
+    def feed() -> None:
+        made.engine._parts.dispatcher.request_feed(["default"])
+        assert made.at_gate.acquire(timeout=5)
+        eventually(lambda: queue.accepts)
+
+    faulty.run("create_jobs", feed, after=True)
+    job_id = made.submit("gate", timeout=0.3, max_attempts=1)
+    eventually(lambda: faulty.calls["claim_job"] == 2)
+    eventually(lambda: made.engine._parts.running._claims.total() == 0)
+    assert (made.engine.stats()["busy"], made.engine._parts.running.ids()) == (1, [job_id])
+    assert faulty.calls["release_jobs"] == 0
+    job = made.final(job_id)
+    assert job.error is not None
+    assert (job.attempt, job.error.type) == (1, "TimedOut")
+
+
 # Timeouts
 
 
-def test_at_its_deadline_a_job_is_told_to_end(bench: SetUp) -> None:
-    made = bench().start()
+def test_at_its_deadline_a_job_is_told_to_end(new_harness: NewHarness) -> None:
+    made = new_harness().start()
     job = made.final(made.submit("sleep", 60, timeout=0.03, max_attempts=1))
     assert job.error is not None
     assert (job.status, job.error.type) == (JobStatus.FAILED, "TimedOut")
@@ -255,9 +312,9 @@ def test_at_its_deadline_a_job_is_told_to_end(bench: SetUp) -> None:
     assert made.engine.stats()["abandoned"] == 0
 
 
-def test_a_timeout_shorter_than_all_others_is_not_slept_through(bench: SetUp) -> None:
+def test_a_timeout_shorter_than_all_others_is_not_slept_through(new_harness: NewHarness) -> None:
     """The watchdog sleeps for the first job's deadline when the second begins."""
-    made = bench(workers=2).start()
+    made = new_harness(workers=2).start()
     slow = made.submit("sleep", 60, timeout=50.0)
     made.wait_for(slow, JobStatus.PROCESSING)
     assert made.final(made.submit("sleep", 60, timeout=0.03, max_attempts=1)).status is JobStatus.FAILED
@@ -265,15 +322,17 @@ def test_a_timeout_shorter_than_all_others_is_not_slept_through(bench: SetUp) ->
     made.final(slow)
 
 
-def test_the_deadline_is_told_in_utc(bench: SetUp) -> None:
+def test_the_deadline_is_told_in_utc(new_harness: NewHarness) -> None:
     deadlines: list[datetime] = []
-    made = bench(handlers={"note": lambda ctx, payload: deadlines.append(ctx.deadline)}).start()
+    made = new_harness(handlers={"note": lambda ctx, payload: deadlines.append(ctx.deadline)}).start()
     made.final(made.submit("note", timeout=60.0))
     assert 50 < (deadlines[0] - datetime.now(UTC)).total_seconds() <= 60
 
 
-def test_a_hung_job_is_abandoned_and_its_worker_replaced(bench: SetUp, caplog: pytest.LogCaptureFixture) -> None:
-    made = bench().start()
+def test_a_hung_job_is_abandoned_and_its_worker_replaced(
+    new_harness: NewHarness, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = new_harness().start()
     hung = made.submit("gate", timeout=0.02, max_attempts=1)
     job = made.final(hung)
     assert job.error is not None
@@ -286,10 +345,10 @@ def test_a_hung_job_is_abandoned_and_its_worker_replaced(bench: SetUp, caplog: p
 
 
 def test_what_an_abandoned_thread_returns_changes_nothing_and_it_takes_no_further_job(
-    bench: SetUp, caplog: pytest.LogCaptureFixture
+    new_harness: NewHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    made = bench().start()
+    made = new_harness().start()
     job_id = made.submit("gate", timeout=0.02, max_attempts=2, backoff=AT_ONCE)
     eventually(lambda: made.engine.stats()["abandoned"] == 2)
     assert made.final(job_id).status is JobStatus.FAILED
@@ -302,8 +361,8 @@ def test_what_an_abandoned_thread_returns_changes_nothing_and_it_takes_no_furthe
     assert "has ended after all" in caplog.text
 
 
-def test_a_cancelled_job_that_ignores_it_is_abandoned_at_its_timeout(bench: SetUp) -> None:
-    made = bench().start()
+def test_a_cancelled_job_that_ignores_it_is_abandoned_at_its_timeout(new_harness: NewHarness) -> None:
+    made = new_harness().start()
     job_id = made.submit("gate", timeout=0.05)
     made.wait_for(job_id, JobStatus.PROCESSING)
     made.engine.cancel(job_id)
@@ -311,8 +370,8 @@ def test_a_cancelled_job_that_ignores_it_is_abandoned_at_its_timeout(bench: SetU
     assert made.engine.stats()["abandoned"] == 1
 
 
-def test_many_hung_jobs_leave_as_many_workers_as_before(bench: SetUp) -> None:
-    made = bench(workers=3).start()
+def test_many_hung_jobs_leave_as_many_workers_as_before(new_harness: NewHarness) -> None:
+    made = new_harness(workers=3).start()
     for job_id in [made.submit("gate", timeout=0.01, max_attempts=1) for _ in range(9)]:
         made.final(job_id)
     stats = made.engine.stats()
@@ -322,35 +381,35 @@ def test_many_hung_jobs_leave_as_many_workers_as_before(bench: SetUp) -> None:
 # Waiting for the end
 
 
-def test_who_waits_hears_of_the_end_at_once(bench: SetUp) -> None:
-    made = bench().start()
+def test_who_waits_hears_of_the_end_at_once(new_harness: NewHarness) -> None:
+    made = new_harness().start()
     began = time.monotonic()
     for _ in range(20):
         made.final(made.submit())
     assert time.monotonic() - began < 1
 
 
-def test_who_waits_hears_of_a_cancel(bench: SetUp) -> None:
-    made = bench()
+def test_who_waits_hears_of_a_cancel(new_harness: NewHarness) -> None:
+    made = new_harness()
     job_id = made.submit()
     threading.Timer(0.02, made.engine.cancel, [job_id]).start()
     assert made.final(job_id).status is JobStatus.CANCELLED
 
 
-def test_waiting_ends_with_its_time(bench: SetUp) -> None:
-    made = bench()
+def test_waiting_ends_with_its_time(new_harness: NewHarness) -> None:
+    made = new_harness()
     assert made.engine.wait_final(made.submit(), 0.01, lambda: False).status is JobStatus.PENDING
 
 
-def test_waiting_ends_when_nobody_waits_any_longer(bench: SetUp) -> None:
-    made = bench()
+def test_waiting_ends_when_nobody_waits_any_longer(new_harness: NewHarness) -> None:
+    made = new_harness()
     began = time.monotonic()
     made.engine.wait_final(made.submit(), 60, lambda: True)
     assert time.monotonic() - began < 5
 
 
-def test_waiting_ends_when_the_service_begins_to_stop(bench: SetUp) -> None:
-    made = bench()
+def test_waiting_ends_when_the_service_begins_to_stop(new_harness: NewHarness) -> None:
+    made = new_harness()
     job_id = made.submit()
     threading.Timer(0.02, made.engine.begin_stop).start()
     assert made.engine.wait_final(job_id, 60, lambda: False).status is JobStatus.PENDING

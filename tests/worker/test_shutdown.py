@@ -10,18 +10,16 @@ from typing import Any
 
 import pytest
 
-from store.errors import StoreUnavailable
+from store.errors import OutcomeUnknown, StoreUnavailable
 from store.job import AttemptStatus, JobStatus
 from store.leases import Lease
 from tests.eventually import eventually
 from tests.store.race import race
-from tests.worker.engines import Bench, new_job
 from tests.worker.faulty_store import FaultyStore
+from tests.worker.harness import Harness, NewHarness, new_job
 from worker import JobContext
 from worker.engine import Engine
 from worker.errors import ShuttingDown
-
-SetUp = Callable[..., Bench]
 
 THEIRS = Lease("another instance", 30.0)
 
@@ -30,8 +28,8 @@ def our_threads() -> list[str]:
     return sorted(thread.name for thread in threading.enumerate() if thread.name.startswith("gofer-"))
 
 
-def test_an_idle_engine_stops_at_once_and_leaves_no_thread(bench: SetUp) -> None:
-    made = bench(workers=4).start()
+def test_an_idle_engine_stops_at_once_and_leaves_no_thread(new_harness: NewHarness) -> None:
+    made = new_harness(workers=4).start()
     assert our_threads()
     began = time.monotonic()
     made.engine.stop()
@@ -39,9 +37,9 @@ def test_an_idle_engine_stops_at_once_and_leaves_no_thread(bench: SetUp) -> None
     assert our_threads() == []
 
 
-def test_the_log_shows_the_order(bench: SetUp, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "worker.engine")
-    made = bench().start()
+def test_the_log_shows_the_order(new_harness: NewHarness, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "worker.lifecycle")
+    made = new_harness().start()
     made.engine.stop()
     assert [record.message for record in caplog.records] == [
         "stopping: waiting up to 0.2 s for 0 running jobs",
@@ -51,8 +49,8 @@ def test_the_log_shows_the_order(bench: SetUp, caplog: pytest.LogCaptureFixture)
     ]
 
 
-def test_a_running_job_may_end_by_itself(bench: SetUp) -> None:
-    made = bench(shutdown_timeout=5).start()
+def test_a_running_job_may_end_by_itself(new_harness: NewHarness) -> None:
+    made = new_harness(shutdown_timeout=5).start()
     job_id = made.block_worker()
     threading.Timer(0.05, made.gate.set).start()
     made.engine.stop()
@@ -60,8 +58,8 @@ def test_a_running_job_may_end_by_itself(bench: SetUp) -> None:
     assert (job.status, job.interruptions) == (JobStatus.COMPLETED, 0)
 
 
-def test_no_further_job_begins_while_it_stops(bench: SetUp) -> None:
-    made = bench(shutdown_timeout=5).start()
+def test_no_further_job_begins_while_it_stops(new_harness: NewHarness) -> None:
+    made = new_harness(shutdown_timeout=5).start()
     made.block_worker()
     waiting = [made.submit("gate", number) for number in range(120)]
     threading.Timer(0.05, made.gate.set).start()
@@ -70,8 +68,8 @@ def test_no_further_job_begins_while_it_stops(bench: SetUp) -> None:
     assert {made.job(job_id).status for job_id in waiting} == {JobStatus.PENDING}
 
 
-def test_what_is_buffered_is_given_back(bench: SetUp) -> None:
-    made = bench(shutdown_timeout=0.02).start()
+def test_what_is_buffered_is_given_back(new_harness: NewHarness) -> None:
+    made = new_harness(shutdown_timeout=0.02).start()
     made.wait_for(made.submit("sleep", 60), JobStatus.PROCESSING)
     for _ in range(50):
         made.submit()
@@ -80,8 +78,8 @@ def test_what_is_buffered_is_given_back(bench: SetUp) -> None:
     assert len(made.store.reserve_jobs("default", 100, THEIRS).jobs) == 51
 
 
-def test_a_job_that_takes_too_long_is_told_and_goes_back_without_losing_anything(bench: SetUp) -> None:
-    made = bench(shutdown_timeout=0.05).start()
+def test_a_job_that_takes_too_long_is_told_and_goes_back_without_losing_anything(new_harness: NewHarness) -> None:
+    made = new_harness(shutdown_timeout=0.05).start()
     job_id = made.submit("sleep", 60, max_attempts=1)
     made.wait_for(job_id, JobStatus.PROCESSING)
     made.engine.stop()
@@ -90,7 +88,7 @@ def test_a_job_that_takes_too_long_is_told_and_goes_back_without_losing_anything
     assert made.store.list_attempts(job_id)[0].status is AttemptStatus.INTERRUPTED
 
 
-def test_an_interrupted_job_runs_at_the_next_start(bench: SetUp) -> None:
+def test_an_interrupted_job_runs_at_the_next_start(new_harness: NewHarness) -> None:
     runs: list[int] = []
 
     def slow_once(ctx: JobContext, payload: object) -> None:
@@ -98,20 +96,20 @@ def test_an_interrupted_job_runs_at_the_next_start(bench: SetUp) -> None:
         if ctx.attempt == 1:
             ctx.sleep(60)
 
-    first = bench(shutdown_timeout=0.05, handlers={"slow": slow_once}).start()
+    first = new_harness(shutdown_timeout=0.05, handlers={"slow": slow_once}).start()
     job_id = first.submit("slow", max_attempts=1)
     first.wait_for(job_id, JobStatus.PROCESSING)
     first.engine.stop()
-    second = bench(first.store, handlers={"slow": slow_once}).start()
+    second = new_harness(first.store, handlers={"slow": slow_once}).start()
     assert second.final(job_id).status is JobStatus.COMPLETED
     assert runs == [1, 2]
 
 
 def test_a_job_that_does_not_listen_is_put_back_and_its_thread_left(
-    bench: SetUp, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    new_harness: NewHarness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("worker.engine._LAST_WORDS", 0.05)
-    made = bench(shutdown_timeout=0.05).start()
+    monkeypatch.setattr("worker.lifecycle._CANCEL_GRACE", 0.05)
+    made = new_harness(shutdown_timeout=0.05).start()
     job_id = made.block_worker()
     made.engine.stop()
     assert made.job(job_id).status is JobStatus.PENDING
@@ -122,8 +120,8 @@ def test_a_job_that_does_not_listen_is_put_back_and_its_thread_left(
     assert made.job(job_id).status is JobStatus.PENDING
 
 
-def test_a_job_that_begins_after_everybody_was_told_is_told_too(bench: SetUp, faulty: FaultyStore) -> None:
-    made = bench(faulty, shutdown_timeout=0.02).start()
+def test_a_job_that_begins_after_everybody_was_told_is_told_too(new_harness: NewHarness, faulty: FaultyStore) -> None:
+    made = new_harness(faulty, shutdown_timeout=0.02).start()
     claiming, go_on = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -138,8 +136,8 @@ def test_a_job_that_begins_after_everybody_was_told_is_told_too(bench: SetUp, fa
     assert made.job(job_id).status is JobStatus.PENDING
 
 
-def test_submissions_are_refused_from_the_beginning_of_the_end(bench: SetUp) -> None:
-    made = bench().start()
+def test_submissions_are_refused_from_the_beginning_of_the_end(new_harness: NewHarness) -> None:
+    made = new_harness().start()
     assert made.engine.not_ready_reason() is None
     made.engine.begin_stop()
     assert made.engine.not_ready_reason() == "the service is shutting down"
@@ -149,8 +147,8 @@ def test_submissions_are_refused_from_the_beginning_of_the_end(bench: SetUp) -> 
         made.engine.submit_many([new_job()])
 
 
-def test_who_waits_for_a_job_is_let_go(bench: SetUp) -> None:
-    made = bench(shutdown_timeout=0.1).start()
+def test_who_waits_for_a_job_is_let_go(new_harness: NewHarness) -> None:
+    made = new_harness(shutdown_timeout=0.1).start()
     job_id = made.block_worker()
     threading.Timer(0.03, made.engine.stop).start()
     job = made.engine.wait_final(job_id, 60, lambda: False)
@@ -159,10 +157,10 @@ def test_who_waits_for_a_job_is_let_go(bench: SetUp) -> None:
 
 @pytest.mark.usefixtures("short_waits")
 def test_an_outage_of_the_store_does_not_keep_it_from_ending(
-    bench: SetUp, faulty: FaultyStore, monkeypatch: pytest.MonkeyPatch
+    new_harness: NewHarness, faulty: FaultyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.engine._LAST_WORDS", 0.2)
-    made = bench(faulty, workers=2, shutdown_timeout=0.05).start()
+    monkeypatch.setattr("worker.lifecycle._CANCEL_GRACE", 0.2)
+    made = new_harness(faulty, workers=2, shutdown_timeout=0.05).start()
     made.block_worker()
     for operation in ("finish_job", "claim_job", "release_jobs", "reserve_jobs", "flush", "renew_leases"):
         faulty.fail(operation, StoreUnavailable("the disk is on fire"), times=10_000)
@@ -175,8 +173,8 @@ def test_an_outage_of_the_store_does_not_keep_it_from_ending(
     assert our_threads() == []
 
 
-def test_the_last_outcome_is_flushed_before_it_is_over(bench: SetUp, faulty: FaultyStore) -> None:
-    made = bench(faulty, shutdown_timeout=5).start()
+def test_the_last_outcome_is_flushed_before_it_is_over(new_harness: NewHarness, faulty: FaultyStore) -> None:
+    made = new_harness(faulty, shutdown_timeout=5).start()
     made.block_worker()
     order: list[str] = []
     for operation in ("finish_job", "flush"):
@@ -185,6 +183,34 @@ def test_the_last_outcome_is_flushed_before_it_is_over(bench: SetUp, faulty: Fau
     made.engine.stop()
     assert order[-1] == "flush"
     assert "finish_job" in order
+
+
+@pytest.mark.parametrize("unknown", ["flush", "finish_job"])
+def test_an_unknown_outcome_at_the_end_is_told_to_who_ends_the_process(
+    new_harness: NewHarness, faulty: FaultyStore, monkeypatch: pytest.MonkeyPatch, unknown: str
+) -> None:
+    monkeypatch.setattr("worker.lifecycle._CANCEL_GRACE", 0.05)
+    told: list[OutcomeUnknown] = []
+    made = new_harness(faulty, shutdown_timeout=0.02, on_fatal=told.append).start()
+    made.block_worker()
+    faulty.fail(unknown, OutcomeUnknown("fsync failed"))
+    made.engine.stop()
+    assert [str(error) for error in told] == ["fsync failed"]
+
+
+def test_outcomes_are_flushed_at_the_end_although_reservations_cannot_be_given_back(
+    new_harness: NewHarness, faulty: FaultyStore
+) -> None:
+    made = new_harness(faulty, shutdown_timeout=5).start()
+    made.block_worker()
+    made.submit()
+    faulty.fail("release_jobs", RuntimeError("a bug"), times=1000)
+    by: list[threading.Thread] = []
+    faulty.run("flush", lambda: by.append(threading.current_thread()), times=1000)
+    threading.Timer(0.03, made.gate.set).start()
+    made.engine.stop()
+    assert faulty.calls["release_jobs"] == 0
+    assert by[-1] is threading.current_thread()  # Not the syncer, which had ended before.
 
 
 ORDERS: list[list[Callable[[Engine], Any]]] = [
@@ -197,15 +223,15 @@ ORDERS: list[list[Callable[[Engine], Any]]] = [
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_any_order_of_calls_ends_well(bench: SetUp, order: list[Callable[[Engine], Any]]) -> None:
-    made = bench()
+def test_any_order_of_calls_ends_well(new_harness: NewHarness, order: list[Callable[[Engine], Any]]) -> None:
+    made = new_harness()
     for call in order:
         call(made.engine)
     assert our_threads() == []
 
 
-def test_a_stop_before_the_start_is_not_lost(bench: SetUp) -> None:
-    made = bench()
+def test_a_stop_before_the_start_is_not_lost(new_harness: NewHarness) -> None:
+    made = new_harness()
     job_id = made.submit()
     made.engine.stop()
     made.engine.start()
@@ -213,9 +239,9 @@ def test_a_stop_before_the_start_is_not_lost(bench: SetUp) -> None:
     assert made.job(job_id).status is JobStatus.PENDING
 
 
-def test_starts_and_stops_that_race_end_well(bench: SetUp) -> None:
+def test_starts_and_stops_that_race_end_well(new_harness: NewHarness) -> None:
     for _ in range(20):
-        made = bench(workers=2)
+        made = new_harness(workers=2)
         for _ in range(10):
             made.submit()
         race([made.engine.start, made.engine.stop, made.engine.stop, made.engine.start])
@@ -223,17 +249,17 @@ def test_starts_and_stops_that_race_end_well(bench: SetUp) -> None:
         assert made.engine.stats()["processing"] == 0
 
 
-def test_submissions_that_race_with_a_stop_are_refused_or_stored(bench: SetUp) -> None:
+def test_submissions_that_race_with_a_stop_are_refused_or_stored(new_harness: NewHarness) -> None:
     for _ in range(10):
-        made = bench(workers=2).start()
+        made = new_harness(workers=2).start()
         answered: list[str] = []
 
-        def submit(made: Bench = made, answered: list[str] = answered) -> None:
+        def submit(made: Harness = made, answered: list[str] = answered) -> None:
             with suppress(ShuttingDown):
                 answered.extend(made.submit() for _ in range(200))
 
         race([submit, submit, made.engine.stop])
-        again = bench(made.store, workers=2).start()
+        again = new_harness(made.store, workers=2).start()
         for job_id in answered:
             assert again.final(job_id).status is JobStatus.COMPLETED
         again.end()

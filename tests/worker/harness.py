@@ -40,7 +40,7 @@ def new_job(job_type: str = "echo", payload: object = None, **fields: Any) -> Ne
     return NewJob(type=job_type, payload=msgspec.Raw(msgspec.json.encode(payload)), **fields)
 
 
-class Bench:
+class Harness:
     """An engine, the store under it, and the gates that its handlers wait at."""
 
     def __init__(
@@ -78,7 +78,7 @@ class Bench:
         self.passed.append(payload)
         return payload
 
-    def start(self) -> "Bench":
+    def start(self) -> "Harness":
         self.engine.start()
         return self
 
@@ -110,3 +110,7 @@ class Bench:
         """Stop the engine and let go of every thread that waits at the gate."""
         self.gate.set()
         self.engine.stop()
+
+
+#: What the fixture ``new_harness`` is: sets up an engine that is stopped when the test ends.
+NewHarness = Callable[..., Harness]

@@ -6,25 +6,35 @@ from collections.abc import Callable
 from store.errors import OutcomeUnknown, StoreUnavailable
 
 
-class Troubles:
+class StoreHealth:
     """The last error of each thread that the store fails, until it works again. Safe to use from any thread."""
 
     def __init__(self, on_fatal: Callable[[OutcomeUnknown], None]) -> None:
         """``on_fatal`` is told, at least once, when only a new start can tell what the store holds."""
         self._on_fatal = on_fatal
         self._lock = threading.Lock()
-        # guards: _reasons
+        # guards: _reasons, _fatal
         self._reasons: dict[str, str] = {}
+        # What only a new start mends; it stays.
+        self._fatal: str | None = None
 
     def report(self, source: str, error: StoreUnavailable) -> bool:
         """The store does not work for ``source``; whether that is news."""
-        reason = f"the store does not work: {error}"
+        reason = _reason(error)
         with self._lock:
             is_news = self._reasons.get(source) != reason
             self._reasons[source] = reason
-        if is_news and isinstance(error, OutcomeUnknown):
-            self._on_fatal(error)
+        if is_news:
+            self.note_failure(error)
         return is_news
+
+    def note_failure(self, error: BaseException) -> None:
+        """Some thread met this error: if it is one that must end the process, see to that."""
+        if not isinstance(error, OutcomeUnknown):
+            return
+        with self._lock:
+            self._fatal = self._fatal or _reason(error)
+        self._on_fatal(error)
 
     def clear(self, source: str) -> None:
         """It works again."""
@@ -34,4 +44,8 @@ class Troubles:
     def first(self) -> str | None:
         """One of the reasons; None if all is well."""
         with self._lock:
-            return next(iter(self._reasons.values()), None)
+            return self._fatal or next(iter(self._reasons.values()), None)
+
+
+def _reason(error: StoreUnavailable) -> str:
+    return f"the store does not work: {error}"
