@@ -87,6 +87,11 @@ class JobContext:
         self._on_note()
 
     def sleep(self, seconds: float) -> None:
-        """Sleep; raises Cancelled at once when the handler is to end."""
-        if self.cancelled.wait(seconds):
+        """Sleep; raises Cancelled at once when the handler is to end.
+
+        Raises ValueError for seconds that are negative or no number.
+        """
+        if not seconds >= 0:
+            raise ValueError(f"cannot sleep for {seconds} seconds")
+        if self.cancelled.wait(min(seconds, threading.TIMEOUT_MAX)):
             raise Cancelled("the handler was told to end")

@@ -62,6 +62,8 @@ class Finisher:
             self._finals.announce(run.job.id)
         elif finished.run_at is not None:
             self._dispatcher.note_due(run.job.queue, finished.run_at)
+        if isinstance(outcome, Failed):
+            _log_failure(run, outcome, finished)
         self._wake_syncer()
         return finished
 
@@ -82,3 +84,14 @@ class Finisher:
             log.exception("the outcome of job %s cannot be stored", job.id)
             reason = JobError("OutcomeRefused", f"the outcome cannot be stored: {type(error).__name__}: {error}")
             return self._store.finish_job(job.id, job.attempt, Failed(reason), claim_next=claim_next)
+
+
+def _log_failure(run: Run, outcome: Failed, finished: Finished) -> None:
+    job, error = run.job, outcome.error
+    reason = error.message.partition("\n")[0]
+    if finished.status is JobStatus.FAILED:
+        log.warning(
+            "job %s (%s) failed for good at attempt %d: %s: %s", job.id, job.type, job.attempt, error.type, reason
+        )
+    else:
+        log.info("attempt %d of job %s (%s) failed: %s: %s", job.attempt, job.id, job.type, error.type, reason)

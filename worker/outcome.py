@@ -7,7 +7,7 @@ from enum import Enum
 import msgspec
 
 from store import transitions
-from store.job import AttemptStatus, Job, JobError
+from store.job import AttemptStatus, Backoff, Job, JobError
 from store.transitions import Completed, Failed, Interrupted, Outcome
 from worker import backoff
 from worker.errors import Cancelled, Fail, InvalidPayload, InvalidResult, Retry, UnknownType
@@ -15,6 +15,9 @@ from worker.text import cut, cut_middle
 
 #: Characters of an error's type, message and traceback that are kept.
 _MAX_TYPE, _MAX_MESSAGE, _MAX_TRACEBACK = 200, 4096, 16 * 1024
+
+#: How long a job waits whose type has no handler here: one minute at least.
+_NO_HANDLER = Backoff(base=60.0, factor=4.0)
 
 #: These say all in their message; a traceback would only point into Gofer.
 _SELF_EXPLAINING = (Retry, Fail, Cancelled, InvalidResult, InvalidPayload, UnknownType)
@@ -92,6 +95,10 @@ def _failed(exception: BaseException, error: JobError, job: Job, rng: random.Ran
         return Failed(error, final=True)
     if isinstance(exception, Retry) and exception.after is not None:
         return Failed(error, retry_in=exception.after)
+    if isinstance(exception, UnknownType):
+        # A module that was left out of the configuration must not use up the attempts of a whole
+        # backlog before anybody notices.
+        return Failed(error, retry_in=backoff.delay(_NO_HANDLER, job.failures + 1, rng) + _NO_HANDLER.base)
     return Failed(error, retry_in=_backoff(job, rng))
 
 

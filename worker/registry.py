@@ -137,10 +137,12 @@ class Registry:
         Raises HandlerImportError (one line that names module and cause) or DuplicateHandler.
         """
         for name in names:
-            for value in list(vars(_import(name)).values()):
-                # Not isinstance: a module may hold proxies that raise when they are looked at.
-                if type(value) is FunctionType:
-                    self.add(value)
+            # Not isinstance: a module may hold proxies that raise when they are looked at.
+            functions = [value for value in list(vars(_import(name)).values()) if type(value) is FunctionType]
+            if not any(vars(function).get(_MARKS) for function in functions):
+                raise HandlerImportError(f"{name} has no handlers; mark its functions with @handler")
+            for function in functions:
+                self.add(function)
 
     def add(self, function: Callable[..., object]) -> None:
         """Register a function for every type that it is marked with. Raises like ``load``."""

@@ -1,12 +1,15 @@
 """Results: whatever a handler returns, as JSON, or refused with a reason that its author understands."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from worker.errors import InvalidResult
 
+#: How many arrays and objects may stand inside one another, as in a request: the recipients' parsers have limits.
+_MAX_DEPTH = 64
 #: What msgspec would write as base64 without a word.
 _BINARY = (bytes, bytearray, memoryview)
 _SCALARS = (str, int, bool, type(None))
@@ -37,26 +40,33 @@ def _check_values(root: object) -> None:
 
     The value is a finite tree here, because encoding it has come to an end.
     """
-    stack: list[Any] = [root]
-    while stack:
-        value = stack.pop()
-        kind = type(value)
-        if kind in _SCALARS:
-            continue
-        if kind is dict:
-            for key in value:
-                if not isinstance(key, str):
-                    raise InvalidResult(f"the result has the key {key!r}; JSON's keys are strings")
-            stack.extend(value.values())
-        elif isinstance(value, list | tuple | set | frozenset) and not hasattr(value, "__struct_fields__"):
-            stack.extend(value)
-        elif isinstance(value, float):
-            if not math.isfinite(value):
-                raise InvalidResult(f"the result contains {value}, which JSON does not have")
-        elif isinstance(value, _BINARY):
-            raise InvalidResult("the result contains bytes, which JSON does not have; decode or encode them")
-        else:
-            stack.extend(_parts(value))
+    level: list[Any] = [root]
+    for _ in range(_MAX_DEPTH):
+        level = [part for value in level for part in _checked_parts(value) if type(part) not in _SCALARS]
+        if not level:
+            return
+    if not all(isinstance(value, float) for value in level):
+        raise InvalidResult(f"the result is nested more than {_MAX_DEPTH} levels deep")
+    for value in level:
+        _checked_parts(value)
+
+
+def _checked_parts(value: Any) -> Iterable[Any]:
+    """What a value is made of, one level deep. Raises InvalidResult."""
+    if type(value) is dict:
+        for key in value:
+            if not isinstance(key, str):
+                raise InvalidResult(f"the result has the key {key!r}; JSON's keys are strings")
+        return value.values()
+    if isinstance(value, list | tuple | set | frozenset) and not hasattr(value, "__struct_fields__"):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise InvalidResult(f"the result contains {value}, which JSON does not have")
+        return ()
+    if isinstance(value, _BINARY):
+        raise InvalidResult("the result contains bytes, which JSON does not have; decode or encode them")
+    return [inner for part in _parts(value) for inner in _checked_parts(part)]
 
 
 def _parts(value: object) -> list[Any]:

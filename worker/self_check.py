@@ -41,6 +41,8 @@ class SelfCheck:
         # Used by the loop only. Per queue that seems stalled: attempts begun so far, and since when.
         # One look is not enough: it may meet a worker that is about to take a job.
         self._stalls: dict[str, tuple[int, float]] = {}
+        # Queues of the store without workers here that were told of in the log.
+        self._unserved: set[str] = set()
         #: Which queues are held up, and how; None if none is.
         self.reason: str | None = None
         self.loop = Loop("gofer-self-check", self._turn)
@@ -50,6 +52,7 @@ class SelfCheck:
             # Nearly always there is nothing to do; but a thread may have been refused once.
             pool.start_missing()
         counts = {count.name: count for count in self._store.count_queues()}
+        self._warn_of_unserved(counts)
         reasons = [self._too_few_workers()]
         reasons += [self._check(pool, counts.get(name)) for name, pool in self._pools.items()]
         reason = "; ".join(reason for reason in reasons if reason) or None
@@ -59,6 +62,13 @@ class SelfCheck:
             log.info("no longer stalled")
         self.reason = reason
         return _CLOSE_LOOK if self._stalls else _INTERVAL
+
+    def _warn_of_unserved(self, counts: Mapping[str, QueueCount]) -> None:
+        """Say once of each queue that jobs wait in it which nobody here will run."""
+        for name in counts.keys() - self._pools.keys() - self._unserved:
+            if counts[name].pending:
+                self._unserved.add(name)
+                log.warning("%d jobs wait in the queue %s, which has no workers", counts[name].pending, name)
 
     def _too_few_workers(self) -> str | None:
         """Which queues lack workers because too many handlers hang."""

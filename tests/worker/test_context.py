@@ -147,3 +147,15 @@ def test_a_broad_except_does_not_swallow_the_end(setting: Setting) -> None:
             setting.ctx.sleep(1)
         except Exception:
             pytest.fail("Cancelled is no Exception")
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan")])
+def test_a_sleep_of_no_length_that_there_is_is_refused(setting: Setting, seconds: float) -> None:
+    with pytest.raises(ValueError, match="cannot sleep for"):
+        setting.ctx.sleep(seconds)
+
+
+def test_a_sleep_without_end_lasts_until_it_is_told(setting: Setting) -> None:
+    setting.ctx.cancelled.set()
+    with pytest.raises(Cancelled):
+        setting.ctx.sleep(math.inf)

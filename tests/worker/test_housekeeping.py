@@ -209,3 +209,12 @@ class TestSelfCheck:
         eventually(lambda: made.engine.not_ready_reason() is None)
         stats = made.engine.stats()
         assert (stats["workers"], stats["abandoned"], stats["abandoned_alive"]) == (2, 3, 0)
+
+
+def test_a_queue_whose_workers_were_taken_away_is_told_of(
+    new_harness: NewHarness, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = new_harness()
+    made.store.create_jobs([new_job(queue="reports")] * 3)
+    made.start()
+    eventually(lambda: "3 jobs wait in the queue reports, which has no workers" in caplog.text)

@@ -8,7 +8,7 @@ from store import transitions
 from store.job import AttemptStatus, Backoff, Job
 from store.transitions import Completed, Failed, Interrupted, Outcome
 from tests.worker.test_context import running_job
-from worker.errors import Cancelled, Fail, InvalidPayload, InvalidResult, Retry
+from worker.errors import Cancelled, Fail, InvalidPayload, InvalidResult, Retry, UnknownType
 from worker.outcome import Raised, Returned, StopReason, decide, raised
 
 RESULT = msgspec.Raw(b"42")
@@ -168,3 +168,8 @@ def test_messages_are_bounded_and_fit_to_be_stored() -> None:
     assert len(message) < 5000
     message.encode()
     assert "\0" not in message
+
+
+def test_a_job_without_a_handler_waits_long_enough_for_somebody_to_notice() -> None:
+    delays = [failed(raised(UnknownType("report", ["echo"]))).retry_in for _ in range(20)]
+    assert all(60 <= delay <= 120 for delay in delays)

@@ -207,3 +207,11 @@ def test_a_handler_may_carry_a_backoff() -> None:
     registry = Registry()
     registry.add(handler("x", backoff=Backoff(base=5))(function))
     assert registry.get("x").backoff == Backoff(base=5)
+
+
+def test_a_module_without_handlers_is_refused(tmp_path: Path) -> None:
+    """Most likely it is the wrong module."""
+    path = tmp_path / "empty.py"
+    path.write_text("def report(ctx, payload): ...")
+    with pytest.raises(HandlerImportError, match="has no handlers; mark its functions with @handler"):
+        Registry().load([str(path)])

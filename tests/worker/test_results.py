@@ -71,6 +71,7 @@ def test_what_json_can_say_is_a_result(value: object, json: bytes) -> None:
         (Point({(1, 2): 3}), "key"),
         (ITSELF, "contains itself"),
         (deep(100_000), "nested too deeply"),
+        (deep(64), "nested more than 64 levels deep"),
         ("\ud800", "surrogate"),
         ({"\ud800": 1}, "surrogate"),
         (object(), "no JSON value"),
@@ -82,3 +83,7 @@ def test_what_json_can_say_is_a_result(value: object, json: bytes) -> None:
 def test_what_json_cannot_say_is_refused_with_the_reason(value: object, reason: str) -> None:
     with pytest.raises(InvalidResult, match=reason):
         encode_result(value, 1000)
+
+
+def test_a_result_may_be_as_deep_as_a_request() -> None:
+    assert bytes(encode_result(deep(63), 1000)) == b"[" * 64 + b"]" * 64

@@ -413,3 +413,14 @@ def test_waiting_ends_when_the_service_begins_to_stop(new_harness: NewHarness) -
     job_id = made.submit()
     threading.Timer(0.02, made.engine.begin_stop).start()
     assert made.engine.wait_final(job_id, 60, lambda: False).status is JobStatus.PENDING
+
+
+def test_a_dead_letter_is_logged_with_its_reason(new_harness: NewHarness, caplog: pytest.LogCaptureFixture) -> None:
+    def fail(ctx: JobContext, payload: object) -> object:
+        raise Fail("no such customer\nand more")
+
+    made = new_harness(handlers={"fail": fail}).start()
+    job_id = made.submit("fail")
+    assert made.final(job_id).status is JobStatus.FAILED
+    eventually(lambda: f"job {job_id} (fail) failed for good at attempt 1: Fail: no such customer" in caplog.text)
+    assert "and more" not in caplog.text

@@ -41,4 +41,5 @@ def sleep(ctx: JobContext, payload: Sleep | Seconds) -> Slept:
     for step in range(steps):
         ctx.progress(step / steps, f"slept {seconds * step / steps:g} of {seconds:g} s")
         ctx.sleep(seconds / steps)
+    ctx.progress(1.0, f"slept {seconds:g} of {seconds:g} s")
     return {"slept": float(seconds)}
