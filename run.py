@@ -16,7 +16,7 @@ from app.signals import StopRequest
 from app.version import VERSION
 from store import open_store
 from store.clock import Clock, SystemClock
-from store.errors import GoferError
+from store.errors import GoferError, OutcomeUnknown
 from store.protocol import JobStore
 from worker.engine import Engine
 from worker.registry import Registry
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except GoferError as error:
         for line in str(error).splitlines():
             print(f"gofer: {line}", file=sys.stderr)
-        code = CANNOT_START
+        code = FAILED if isinstance(error, OutcomeUnknown) else CANNOT_START
     logging.shutdown()
     if threading.active_count() > 1:
         os._exit(code)  # a handler that never returns must not keep the process

@@ -2,7 +2,7 @@
 
 Its parser, channel and tasks are extended here, and its loop in ``app/server.py``;
 both build on internals of waitress 3.0, which is why setup.cfg pins it and the tests
-in ``tests/app/test_wire.py`` and ``test_server.py`` speak to real sockets.
+in ``tests/app/test_channel.py`` and ``test_server.py`` speak to real sockets.
 """
 
 from types import MappingProxyType

@@ -269,7 +269,10 @@ class JobStore(Protocol):
         ...
 
     def maintain(self) -> float:
-        """Do the store's own housekeeping; return the seconds until it wants to be called again."""
+        """Do the store's own housekeeping; return the seconds until it wants to be called again.
+
+        Raises OutcomeUnknown for as long as the store has failed: the process must end then.
+        """
         ...
 
     def close(self) -> None:

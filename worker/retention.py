@@ -37,4 +37,5 @@ class Retention:
             self._store.delete_finished(status, now - timedelta(seconds=seconds), _BATCH)
             for status, seconds in self._keep.items()
         ]
-        return _PAUSE if max(counts) >= _BATCH else _INTERVAL
+        # Not only after a full batch: a store may stop earlier, when the jobs are large.
+        return _PAUSE if any(counts) else _INTERVAL

@@ -32,6 +32,12 @@ class Condition:
         if self._failure is not None:
             raise StoreUnavailable(f"nothing is written any more, because an earlier write failed: {self._failure}")
 
+    def check_failure(self) -> None:
+        """Raise StoreClosed or, for as long as the store has failed, OutcomeUnknown again and again."""
+        self.check_open()
+        if self._failure is not None:
+            raise OutcomeUnknown(str(self._failure))
+
     def fail(self, failure: OutcomeUnknown) -> None:
         """Write nothing any more: only a new process can find out what the disk holds."""
         self._failure = self._failure or failure

@@ -48,8 +48,9 @@ class Durability:
         Raises OutcomeUnknown when the disk fails, and the other errors of :meth:`Condition.check`.
         """
         # A fixed target: under load there is always a newer commit, and nobody would ever get away.
+        # But it falls when the commit that was aimed at is rolled back.
         target = self._awaited
-        while self._synced < target:
+        while self._synced < min(target, self._awaited):
             self._syncs.run(None)
 
     def close(self) -> None:

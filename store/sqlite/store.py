@@ -221,11 +221,10 @@ class SqliteStore:
         self._durability.sync_what_was_read()
 
     def maintain(self) -> float:
-        self._condition.check()
         if self._database.ownership.is_lost:
-            failure = OutcomeUnknown(f"{self._database.path} was deleted or replaced while it was in use")
-            self._condition.fail(failure)
-            raise failure
+            self._condition.fail(OutcomeUnknown(f"{self._database.path} was deleted or replaced while it was in use"))
+        # Whoever met the failure may not have told anybody.
+        self._condition.check_failure()
         self._checkpointer.checkpoint()
         return _MAINTENANCE_INTERVAL
 

@@ -103,7 +103,9 @@ class SqliteWriter:
             # For refusals, too: "the job is completed" tells an outcome.
             self._durability.sync_what_was_read()
         except StoreError as error:
-            fail_all([ticket for ticket in batch if ticket.error is None], error)
+            # Whatever kept it from being synced, it is committed: nobody may be told that it is not.
+            committed = [ticket for ticket in batch if not isinstance(ticket.error, StoreUnavailable)]
+            fail_all(committed, OutcomeUnknown(f"it was written, but it is unknown whether that holds: {error}"))
 
     def _commit(self, batch: list[Ticket[Operation]]) -> None:
         """Commit all together or, when one of them was refused and undid it all, each by itself.

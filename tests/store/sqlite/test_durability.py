@@ -282,10 +282,11 @@ def test_a_failed_checkpoint_fails_the_store(store: SqliteStore, monkeypatch: py
     create(store)
     store._checkpointer.frames = 1_000_000
     monkeypatch.setattr(store._checkpointer, "_move", fail)
-    with pytest.raises(OutcomeUnknown):
-        store.maintain()
+    for _ in range(2):
+        with pytest.raises(OutcomeUnknown):
+            store.maintain()
     with pytest.raises(StoreUnavailable, match="an earlier write failed"):
-        store.maintain()
+        create(store)
 
 
 def test_close_waits_for_a_checkpoint_that_is_under_way(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -326,3 +327,45 @@ def test_the_log_starts_anew_although_writers_never_rest(store: SqliteStore, tmp
     for writer in writers:
         writer.join(5)
     assert max(sizes) < 120_000_000
+
+
+def test_a_submission_that_is_committed_is_never_answered_that_nothing_was_stored(
+    store: SqliteStore, disk: Disk
+) -> None:
+    """The sync that fails may be somebody else's."""
+    job = create_processing(store)
+    store.finish_job(job.id, job.attempt, DONE)
+    disk.free.clear()
+    errors: list[StoreError] = []
+
+    def failing(operation: Callable[[], object]) -> Callable[[], None]:
+        def run() -> None:
+            try:
+                operation()
+            except StoreError as error:
+                errors.append(error)
+
+        return run
+
+    reader = in_thread(failing(lambda: store.get_job(job.id)))
+    eventually(lambda: disk.waiting == 1)
+    submission = in_thread(failing(lambda: create(store)))
+    eventually(lambda: store._tally.by_status()[JobStatus.PENDING] == 1)
+    disk.fails = True
+    disk.free.set()
+    for thread in (reader, submission):
+        thread.join(5)
+        assert not thread.is_alive()
+    assert [type(error) for error in errors] == [OutcomeUnknown] * 2
+
+
+def test_a_reader_does_not_wait_for_a_commit_that_was_rolled_back(store: SqliteStore, disk: Disk) -> None:
+    store._durability.committing()
+    disk.free.clear()
+    reader = in_thread(store.count_jobs)
+    eventually(lambda: disk.waiting == 1)
+    store._durability.rolled_back()
+    disk.free.set()
+    reader.join(5)
+    assert not reader.is_alive()
+    assert disk.syncs <= 2
