@@ -24,6 +24,7 @@ class Ownership:
             # flock() and SQLite's POSIX locks do not know of each other. But a close of the
             # database would drop SQLite's, so this descriptor outlives every connection.
             self._database_file = self._open(database)
+            self._identity = os.fstat(self._database_file)
         except BaseException:
             os.close(self._lock_file)
             raise
@@ -39,7 +40,7 @@ class Ownership:
     def is_lost(self) -> bool:
         """Whether the database was deleted or replaced: what is written to it is gone with the process."""
         try:
-            return not os.path.samestat(self._database.stat(), os.fstat(self._database_file))
+            return not os.path.samestat(self._database.stat(), self._identity)
         except FileNotFoundError:
             return True
 

@@ -221,6 +221,7 @@ class SqliteStore:
         self._durability.sync_what_was_read()
 
     def maintain(self) -> float:
+        self._condition.check_open()
         if self._database.ownership.is_lost:
             self._condition.fail(OutcomeUnknown(f"{self._database.path} was deleted or replaced while it was in use"))
         # Whoever met the failure may not have told anybody.
