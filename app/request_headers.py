@@ -28,7 +28,8 @@ def check_json_body(environ: Environ) -> None:
     media_type, options = parse_options_header(given)
     if media_type.lower() != "application/json":
         got = f"not {shown(given)}" if given else "and it has none"
-        raise Problem("unsupported_media_type", f"the body's Content-Type must be application/json, {got}")
+        hint = "curl sends it with --json, or with -H 'Content-Type: application/json'"
+        raise Problem("unsupported_media_type", f"the body's Content-Type must be application/json, {got}; {hint}")
     if options.get("charset", "utf-8").lower() != "utf-8":
         raise Problem("unsupported_media_type", f"JSON is UTF-8 (RFC 8259), not {shown(options['charset'])}")
 
