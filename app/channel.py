@@ -96,8 +96,8 @@ class Task(WSGITask):  # type: ignore[misc]
     """Answers one request through the application."""
 
     def build_response_header(self) -> bytes:
-        """The head of the answer; once the server is stopping, it ends the connection."""
-        if self.channel.server.stopping:
+        """The head of the answer; once the server stops or the client is done, it ends the connection."""
+        if self.channel.server.stopping or self.channel.sends_no_more:
             self.request.headers["CONNECTION"] = "close"
         head: bytes = super().build_response_header()
         return head
@@ -134,6 +134,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     task_class = Task
     error_task_class = ProblemTask
 
+    #: The client sends nothing more: it closed its side, or both. No one can tell before an answer is sent.
+    sends_no_more = False
+
     def parser_class(self, adjustments: Adjustments) -> Parser:
         """A parser for the request that begins now."""
         return Parser(adjustments, self.server.clock.monotonic())
@@ -147,6 +150,38 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     @last_activity.setter
     def last_activity(self, _wall_clock: Any) -> None:
         self._last_activity: float = self.server.clock.monotonic()
+
+    def handle_read(self) -> None:
+        """Take in what the client sent. What it asked for before it closed its side is answered.
+
+        waitress closes the connection at once, although the request may have been carried out.
+        """
+        try:
+            data = self.socket.recv(self.adj.recv_bytes)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.handle_close()
+            return
+        if data:
+            self.last_activity = None
+            self.received(data)
+        elif self.is_busy():
+            # Told first and looked after it: either this sees that no request is left, or the thread
+            # that answers the last one sees that it is to close.
+            self.sends_no_more = True
+            if not self.requests:
+                self.close_when_flushed = True
+        else:
+            self.handle_close()
+
+    def readable(self) -> bool:
+        """Whether the loop is to read when there is something."""
+        return not self.sends_no_more and bool(super().readable())
+
+    def check_client_disconnected(self) -> bool:
+        """What a request asks that waits: whether it waits for nobody, most likely."""
+        return self.sends_no_more or not self.connected
 
     def writable(self) -> bool:
         """Whether the loop has something to do when the socket takes more bytes.
@@ -165,6 +200,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         # one that waits for its job must not hold back the answer before it.
         if self.requests:
             self.flush()
+        elif self.sends_no_more:
+            self.close_when_flushed = True
+            self.server.pull_trigger()
 
     def flush(self) -> None:
         """Send as much of the answer as the socket takes, in this thread; the loop sends the rest."""

@@ -264,3 +264,37 @@ def test_a_piece_of_a_stream_leaves_before_the_next_one_is_there(server: HttpSer
 def test_a_large_answer_arrives_whole(server: HttpServer) -> None:
     with connect(server) as client:
         assert len(client.ask("GET", "/large").body) == LARGE
+
+
+def everything_from(client: socket.socket) -> bytes:
+    """What comes until the server closes the connection."""
+    received = b""
+    while data := client.recv(65_536):
+        received += data
+    return received
+
+
+def test_a_client_that_closed_its_side_gets_its_answers(server: HttpServer, application: Gated) -> None:
+    """As ``nc -N`` does it."""
+    with socket.create_connection(("127.0.0.1", server.effective_port), timeout=LIMIT) as client:
+        client.sendall(GET)
+        assert application.entered.acquire(timeout=LIMIT)
+        client.shutdown(socket.SHUT_WR)
+        eventually(application.gone[0], timeout=2)
+        application.gate.set()
+        assert everything_from(client).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_so_does_one_that_pipelined_them(server: HttpServer) -> None:
+    with socket.create_connection(("127.0.0.1", server.effective_port), timeout=LIMIT) as client:
+        client.sendall(b"GET /now HTTP/1.1\r\nHost: here\r\n\r\n" * 5)
+        client.shutdown(socket.SHUT_WR)
+        assert everything_from(client).count(b"HTTP/1.1 200 OK") == 5
+
+
+def test_a_client_that_closes_its_side_after_each_request_gets_every_answer(server: HttpServer) -> None:
+    for _ in range(200):
+        with socket.create_connection(("127.0.0.1", server.effective_port), timeout=LIMIT) as client:
+            client.sendall(b"GET /now HTTP/1.1\r\nHost: here\r\n\r\n")
+            client.shutdown(socket.SHUT_WR)
+            assert everything_from(client).startswith(b"HTTP/1.1 200 OK")
