@@ -87,9 +87,13 @@ class Harness:
         return self.engine.submit(new_job(job_type, payload, **fields)).job.id
 
     def block_worker(self, **fields: Any) -> str:
-        """Have a worker wait at the gate; returns once it does."""
+        """Have a worker wait at the gate; returns once it does, and the feed of the start is over.
+
+        Under load that feed may still be under way, and would bring in what the test submits next.
+        """
         job_id = self.submit("gate", "blocker", **fields)
         assert self.at_gate.acquire(timeout=5)
+        eventually(lambda: self.engine._parts.queues["default"].accepts)
         return job_id
 
     def job(self, job_id: str) -> Job:
