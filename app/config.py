@@ -18,6 +18,7 @@ from app.logs import FORMATS, LEVELS
 from store import check_url
 from store.errors import CannotOpenStore, GoferError
 from store.job import JobStatus
+from worker.registry import NAME_PATTERN
 
 _PREFIX = "GOFER_"
 #: Names the file; it cannot stand in the file itself.
@@ -25,7 +26,7 @@ CONFIG_FILE = "GOFER_CONFIG"
 #: What many hosts set; honoured where GOFER_PORT is absent.
 _PLAIN_PORT = "PORT"
 
-_QUEUE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._:-]{0,99})\s*=\s*([0-9]+)")
+_QUEUE = re.compile(rf"({NAME_PATTERN.pattern})\s*=\s*([0-9]+)")
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([smhd]?)")
 _UNITS = MappingProxyType({"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0})
 _MAX_WORKERS = 256

@@ -148,8 +148,7 @@ class SubmissionParser:
         spec = self._registry.get(submission.type)
         return NewJob(
             type=submission.type,
-            # A copy, because a Raw keeps alive the whole body that it is a part of.
-            payload=submission.payload.copy(),
+            payload=submission.payload,
             queue=submission.queue or spec.queue or _DEFAULTS.queue,
             priority=submission.priority,
             max_attempts=submission.max_attempts or spec.max_attempts or _DEFAULTS.max_attempts,

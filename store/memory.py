@@ -18,11 +18,19 @@ from store.ids import IdSource
 from store.job import Attempt, Job, JobStatus, LogLine, NewJob, Progress
 from store.leases import Lease, LeaseBook
 from store.memory_index import IdList, JobIndex
-from store.protocol import Created, Expired, Finished, JobFilter, Note, Page, QueueCount, Recovery, Reservation
+from store.protocol import (
+    PAGE_SIZE,
+    Created,
+    Expired,
+    Finished,
+    JobFilter,
+    Note,
+    Page,
+    QueueCount,
+    Recovery,
+    Reservation,
+)
 from store.transitions import Change, Outcome
-
-#: Bytes of payloads and results after which a page ends early.
-_PAGE_BYTES = 4 * 1024 * 1024
 
 #: Seconds: there is nothing to maintain, but the caller needs a number that it can wait for.
 _NO_MAINTENANCE = 3600.0
@@ -373,7 +381,7 @@ def _matches(where: JobFilter, job: Job) -> bool:
 
 def _page(jobs: Iterable[Job], limit: int) -> Page:
     shown: list[Job] = []
-    room = _PAGE_BYTES
+    room = PAGE_SIZE
     for job in jobs:
         if len(shown) == limit or (shown and room <= 0):
             return Page(shown, shown[-1].id)

@@ -10,6 +10,9 @@ from store.job import Attempt, Job, JobStatus, LogLine, NewJob, Progress
 from store.leases import Lease
 from store.transitions import Outcome
 
+#: A page of a listing ends early when its payloads and results reach this size: bytes, or characters of JSON.
+PAGE_SIZE = 4 * 1024 * 1024
+
 
 class Created(msgspec.Struct, frozen=True):
     """The answer to a submission."""

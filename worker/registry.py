@@ -17,8 +17,8 @@ import msgspec
 from store.job import Backoff
 from worker.errors import DuplicateHandler, HandlerImportError, InvalidPayload, UnknownType
 
-#: A type of job: the same pattern that the names of queues follow.
-TYPE_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
+#: The name of a type of job, or of a queue.
+NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
 
 #: Where ``@handler`` leaves its marks on a function.
 _MARKS = "__gofer_handlers__"
@@ -59,7 +59,7 @@ def handler(
 
     Raises ValueError for a default that makes no sense, TypeError for what is no plain function.
     """
-    if not TYPE_PATTERN.fullmatch(job_type):
+    if not NAME_PATTERN.fullmatch(job_type):
         raise ValueError(f"{job_type!r} is no name for a type: letters, digits and . _ : - (at most 100)")
     if max_attempts is not None and max_attempts < 1:
         raise ValueError(f"max_attempts is {max_attempts}; it must be at least 1")

@@ -6,12 +6,9 @@ import apsw
 
 from store.errors import InvalidCursor
 from store.job import Job
-from store.protocol import JobFilter, Page
+from store.protocol import PAGE_SIZE, JobFilter, Page
 from store.sqlite.rows import Row, job_from_row, to_micros
 from store.sqlite.session import SQL, Session
-
-#: A page ends early when its payloads and results reach this many characters.
-_PAGE_CHARACTERS = 4 * 1024 * 1024
 
 
 def list_jobs(session: Session, where: JobFilter, limit: int, cursor: str | None) -> Page:
@@ -52,7 +49,7 @@ def _page(rows: apsw.Cursor, limit: int) -> Page:
     characters = 0
     last = 0
     for row in rows:
-        if len(jobs) == limit or characters > _PAGE_CHARACTERS:
+        if len(jobs) == limit or characters > PAGE_SIZE:
             rows.close(force=True)
             return Page(jobs, str(last))
         jobs.append(job_from_row(row))

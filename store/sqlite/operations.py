@@ -35,8 +35,8 @@ from store.sqlite.statements import (
     free_due_jobs,
     insert_lines,
     is_pending,
+    look_up,
     replay,
-    stale,
 )
 from store.sqlite.writer import Transaction
 
@@ -136,11 +136,11 @@ class Operations:
         if not transaction.leases.is_free(job_id, lease.owner):
             return None
         now = to_micros(self._clock.now())
-        rows = transaction.rows("claim_job", (now, alone, job_id))
-        if not rows:
+        row = transaction.row("claim_job", (now, alone, job_id))
+        if row is None:
             self.release_jobs(transaction, [job_id], lease.owner)
             return None
-        job = job_from_row(rows[0])
+        job = job_from_row(row)
         transaction.leases.grant(job_id, lease)
         transaction.deltas += [(job.queue, JobStatus.PENDING, -1), (job.queue, JobStatus.PROCESSING, +1)]
         return job
@@ -167,10 +167,11 @@ class Operations:
         message = note.progress and note.progress.message
         now = to_micros(self._clock.now())
         values = (text(outcome.result), message, now, note.job_id, note.attempt)
-        rows = transaction.rows("complete_job", values)
-        if not rows:
-            raise stale(transaction, note)
-        number, queue = rows[0]
+        row = transaction.row("complete_job", values)
+        if row is None:
+            found = look_up(transaction, note.job_id)
+            raise transitions.stale(found and found[0], note.attempt)
+        number, queue = row
         insert_lines(transaction, note.lines, number)
         transaction.leases.drop(note.job_id)
         transaction.deltas += [(queue, JobStatus.PROCESSING, -1), (queue, JobStatus.COMPLETED, +1)]
@@ -179,13 +180,12 @@ class Operations:
     def _end_attempt(
         self, transaction: Transaction, note: Note, outcome: transitions.Outcome
     ) -> tuple[JobStatus, datetime | None]:
-        rows = transaction.rows("get_job", (note.job_id,))
-        job = job_from_row(rows[0]) if rows else None
-        if job is None or not transitions.is_current(job, note.attempt):
-            raise stale(transaction, note)
+        found = look_up(transaction, note.job_id)
+        if found is None or not transitions.is_current(found[0], note.attempt):
+            raise transitions.stale(found and found[0], note.attempt)
+        job, number = found
         if note.progress is not None:
             job = replace(job, progress=note.progress)
-        number = rows[0][-1]
         change = transitions.ended(job, outcome, self._clock.now())
         insert_lines(transaction, note.lines, number)
         self._save_change(transaction, job, change, number)
@@ -194,14 +194,16 @@ class Operations:
     def release_expired(self, transaction: Transaction) -> Expired:
         crashed, freed_queues = [], set()
         for job_id in transaction.leases.expired():
-            row = transaction.row("get_job", (job_id,))
+            found = look_up(transaction, job_id)
             transaction.leases.drop(job_id)
-            job = None if row is None else job_from_row(row)
-            if row is not None and job is not None and job.status is JobStatus.PROCESSING:
+            if found is None:
+                continue
+            job, number = found
+            if job.status is JobStatus.PROCESSING:
                 change = transitions.expired(job, self._clock.now())
-                self._save_change(transaction, job, change, row[-1])
+                self._save_change(transaction, job, change, number)
                 crashed.append(change.job)
-            elif job is not None:
+            else:
                 freed_queues.add(job.queue)
         return Expired(crashed, freed_queues)
 

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from store import transitions
-from store.errors import IdempotencyConflict, JobNotFound, StaleAttempt
+from store.errors import IdempotencyConflict, JobNotFound
 from store.job import Job, JobStatus, LogLine, NewJob
 from store.protocol import Created, DueJob, Note
 from store.sqlite.rows import job_from_row, line_row
@@ -21,12 +20,18 @@ def count(session: Session) -> Tally:
     return Tally(by_status, by_queue)
 
 
+def look_up(source: Session, job_id: str) -> tuple[Job, int] | None:
+    """The job and its number; None if there is no such job."""
+    row = source.row("get_job", (job_id,))
+    return None if row is None else (job_from_row(row), row[-1])
+
+
 def find(source: Session, job_id: str) -> tuple[Job, int]:
     """The job and its number. Raises JobNotFound."""
-    row = source.row("get_job", (job_id,))
-    if row is None:
+    found = look_up(source, job_id)
+    if found is None:
         raise JobNotFound(job_id)
-    return job_from_row(row), row[-1]
+    return found
 
 
 def replay(transaction: Transaction, new: NewJob, job_id: str, fingerprint: bytes | None) -> Created:
@@ -58,12 +63,6 @@ def oldest_wait(reader: Session, queue: str, now: int) -> float | None:
     earliest.append(reader.value("longest_due_suspect", (queue,)))
     due = [run_at for run_at in earliest if run_at is not None and run_at <= now]
     return (now - min(due)) / 1e6 if due else None
-
-
-def stale(transaction: Transaction, note: Note) -> StaleAttempt:
-    """The error that tells why the attempt may not write any more."""
-    row = transaction.row("get_job", (note.job_id,))
-    return transitions.stale(None if row is None else job_from_row(row), note.attempt)
 
 
 def insert_lines(transaction: Transaction, lines: Sequence[LogLine], number: int) -> None:

@@ -4,7 +4,7 @@ import os
 import random
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -95,28 +95,28 @@ class SqliteStore:
     # Reading.
 
     @contextmanager
-    def _reader(self) -> Iterator[Session]:
-        """A connection that sees one state; nobody gets away with what a power cut could undo."""
-        with self._database.snapshot() as reader:
+    def _synced(self, lent: AbstractContextManager[Session]) -> Iterator[Session]:
+        """Read on a lent connection; nobody gets away with what a power cut could undo."""
+        with lent as reader:
             yield reader
         self._durability.sync_what_was_read()
 
     def get_job(self, job_id: str) -> Job:
-        with self._reader() as reader:
+        with self._synced(self._database.reader()) as reader:
             return find(reader, job_id)[0]
 
     def list_jobs(self, where: JobFilter, limit: int, cursor: str | None = None) -> Page:
-        with self._reader() as reader:
+        with self._synced(self._database.reader()) as reader:
             return list_jobs(reader, where, limit, cursor)
 
     def list_attempts(self, job_id: str) -> list[Attempt]:
-        with self._reader() as reader:
+        with self._synced(self._database.snapshot()) as reader:
             job, number = find(reader, job_id)
             attempts = [attempt_from_row(row) for row in reader.rows("list_attempts", (number,))]
             return attempts + transitions.implied_attempt(job)
 
     def list_log(self, job_id: str) -> list[LogLine]:
-        with self._reader() as reader:
+        with self._synced(self._database.snapshot()) as reader:
             _, number = find(reader, job_id)
             return [line_from_row(row) for row in reader.rows("list_log", (number,))]
 
@@ -130,7 +130,7 @@ class SqliteStore:
         now = to_micros(self._clock.now())
         counts, paused = self._tally.by_queue(), self._operations.paused
         names = {queue for queue, _ in counts} | paused
-        with self._reader() as reader:
+        with self._synced(self._database.snapshot()) as reader:
             waits = {name: oldest_wait(reader, name, now) for name in names}
         return [
             QueueCount(
