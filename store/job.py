@@ -126,6 +126,8 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     run_at: datetime | None = None
     tags: tuple[str, ...] = ()
     backoff: Backoff = Backoff()
+    #: The ``traceparent`` of the request (W3C Trace Context), for what the job calls in turn.
+    traceparent: str | None = None
     #: The client's key that makes a repeated submission return the first job.
     idempotency_key: str | None = None
     #: Digest of the submission; the same key with another digest is a conflict.
@@ -173,6 +175,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     alone: bool
     #: How often the service died while this job had it to itself.
     solo_crashes: int
+    #: As in the submission.
+    traceparent: str | None = None
 
 
 class Attempt(msgspec.Struct, frozen=True):

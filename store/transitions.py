@@ -96,6 +96,7 @@ def created(new: NewJob, job_id: str, now: datetime) -> Job:
         suspect=False,
         alone=False,
         solo_crashes=0,
+        traceparent=new.traceparent,
     )
 
 

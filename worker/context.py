@@ -1,7 +1,8 @@
 """What a handler is given beside its payload."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from store.clock import Clock
@@ -22,6 +23,41 @@ class CancelEvent(threading.Event):
         super().__init__()
         #: The handler has been told True by ``is_set`` or ``wait``.
         self.seen = False
+        self._lock = threading.Lock()
+        # guards: the callbacks, and that none is called once it was taken back
+        self._callbacks: list[Callable[[], None]] = []
+
+    def set(self) -> None:
+        """Have the handler end."""
+        super().set()
+        with self._lock:
+            for callback in self._callbacks:
+                callback()
+
+    @contextmanager
+    def calling(self, callback: Callable[[], None]) -> Iterator[None]:
+        """Within the block, call ``callback`` when the handler is to end; at once if it is already.
+
+        For handlers that wait for something else than the event. The callback runs in whatever
+        thread sets the event, never after the block; it must neither block nor raise, nor touch
+        the event. That it was called counts as seen.
+        """
+
+        def seen() -> None:
+            self.seen = True
+            callback()
+
+        with self._lock:
+            if super().is_set():
+                seen()
+            else:
+                self._callbacks.append(seen)
+        try:
+            yield
+        finally:
+            with self._lock:
+                if seen in self._callbacks:
+                    self._callbacks.remove(seen)
 
     def is_set(self) -> bool:
         """Whether the handler is to end."""
@@ -40,7 +76,7 @@ class CancelEvent(threading.Event):
 class JobContext:
     """The running attempt, seen from its handler. Safe to use from threads that the handler starts."""
 
-    __slots__ = ("_clock", "_job", "_notes", "_on_note", "attempt", "cancelled", "job_id", "type")
+    __slots__ = ("_clock", "_job", "_notes", "_on_note", "attempt", "cancelled", "job_id", "traceparent", "type")
 
     def __init__(self, job: Job, notes: Notes, clock: Clock, on_note: Callable[[], None]) -> None:
         """``on_note`` is called after each note, so that somebody comes and writes it down."""
@@ -50,6 +86,8 @@ class JobContext:
         self.type = job.type
         #: The number of this attempt: 1 for the first, and rising.
         self.attempt = job.attempt
+        #: The submission's W3C trace context, to be sent along to other services; None without one.
+        self.traceparent = job.traceparent
         #: Set when the handler is to end: the job is being cancelled, its time is up, or the
         #: service shuts down.
         self.cancelled = CancelEvent()

@@ -86,7 +86,7 @@ class Executor:
     def begin(self, job: Job, on_abandon: Callable[[], None]) -> Run:
         """Make an attempt known to those who watch it."""
         try:
-            run = Run(job, self._clock, self._on_note, on_abandon)
+            run = Run(job, self._clock, self._on_note, on_abandon, self._registry.stop_time(job.type))
         except BaseException:
             self._running.forget(job.id)  # Else its lease would be renewed for ever.
             raise

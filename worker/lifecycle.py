@@ -91,7 +91,9 @@ class Lifecycle:
         # Jobs may end by themselves as long as there is time: nothing is better than done.
         if not self._join_workers(self._shutdown_timeout):
             self._tell_handlers()
-            if not self._join_workers(_CANCEL_GRACE):
+            # What has something to kill needs its time to do so, or that would outlive the service.
+            stop_time = max((run.stop_time for run in self._parts.running.runs()), default=0.0)
+            if not self._join_workers(_CANCEL_GRACE + stop_time):
                 # Only now is a handler a hung one; its job must not wait for its thread.
                 self._abandon_hung()
                 self._join_workers(_CANCEL_GRACE)

@@ -8,13 +8,16 @@ import re
 import sys
 import typing
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from types import FunctionType, ModuleType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from store.job import Backoff
+from worker.context import JobContext
 from worker.errors import DuplicateHandler, HandlerImportError, InvalidPayload, UnknownType
 
 #: The name of a type of job, or of a queue.
@@ -32,6 +35,15 @@ _PLACE = re.compile(r" - at `(?:key in )?\$(.*?)`$", re.DOTALL)
 Function = TypeVar("Function", bound=Callable[..., object])
 
 
+class Isolation(StrEnum):
+    """Where a handler runs."""
+
+    #: In a worker's own thread.
+    THREAD = "thread"
+    #: In a child process, which can be killed.
+    PROCESS = "process"
+
+
 class Mark(msgspec.Struct, frozen=True):
     """What ``@handler`` says about a function."""
 
@@ -40,6 +52,7 @@ class Mark(msgspec.Struct, frozen=True):
     max_attempts: int | None
     timeout: float | None
     backoff: Backoff | None
+    isolation: Isolation
 
 
 def handler(
@@ -49,6 +62,7 @@ def handler(
     max_attempts: int | None = None,
     timeout: float | None = None,
     backoff: Backoff | None = None,
+    isolation: Literal["thread", "process"] = "thread",
 ) -> Callable[[Function], Function]:
     """Mark a function ``(ctx, payload) -> JSON value`` as the handler of a type of job.
 
@@ -56,6 +70,10 @@ def handler(
     :class:`Registry` that loads the module finds the mark. What is None is left to the service's
     defaults; ``timeout`` is in seconds. An annotation on the payload parameter (a dataclass,
     TypedDict or msgspec.Struct) makes the payload checked when the job is submitted.
+
+    ``isolation="process"`` runs the function in a child process: work for the processor runs beside
+    the service instead of in its way, a timeout or a cancel kills it if it does not end, and a
+    crash of the interpreter fails its attempt alone.
 
     Raises ValueError for a default that makes no sense, TypeError for what is no plain function.
     """
@@ -65,7 +83,7 @@ def handler(
         raise ValueError(f"max_attempts is {max_attempts}; it must be at least 1")
     if timeout is not None and not (0 < timeout < math.inf):
         raise ValueError(f"timeout is {timeout}; it must be a number of seconds greater than 0")
-    mark = Mark(job_type, queue, max_attempts, timeout, backoff)
+    mark = Mark(job_type, queue, max_attempts, timeout, backoff, Isolation(isolation))
 
     def mark_function(function: Function) -> Function:
         _check_callable(function)
@@ -84,24 +102,16 @@ def _check_callable(function: Callable[..., object]) -> None:
         raise TypeError(f"the handler {function.__name__} must take (ctx, payload): {error}") from None
 
 
-class HandlerSpec:
-    """A registered handler: the function, its defaults, and what payload it takes."""
+class PayloadDecoder:
+    """From a payload's JSON to a value of a type that msgspec knows."""
 
-    def __init__(self, mark: Mark, function: Callable[..., object], payload_type: Any) -> None:
-        self.type = mark.type
-        #: Called with the JobContext and the decoded payload.
-        self.function = function
-        #: Defaults for jobs of this type; None leaves them to the service.
-        self.queue = mark.queue
-        self.max_attempts = mark.max_attempts
-        self.timeout = mark.timeout
-        self.backoff = mark.backoff
-        #: The annotation of the payload parameter; ``Any`` takes every JSON value.
+    def __init__(self, payload_type: Any) -> None:
+        """``payload_type``: an annotation; ``Any`` takes every JSON value."""
         self.payload_type = payload_type
         self._decoder = msgspec.json.Decoder(payload_type)
 
-    def decode(self, raw: msgspec.Raw) -> Any:
-        """The handler's argument. Raises InvalidPayload."""
+    def __call__(self, raw: msgspec.Raw) -> Any:
+        """The decoded payload. Raises InvalidPayload."""
         try:
             return self._decoder.decode(raw)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -109,9 +119,39 @@ class HandlerSpec:
         except Exception as error:  # the operator's own code ran: a __post_init__ may raise anything
             raise InvalidPayload([("payload", f"refused with {type(error).__name__}: {error}")]) from error
 
+
+def _as_it_is(result: msgspec.Raw) -> msgspec.Raw:
+    return result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandlerSpec:
+    """A type of job: what runs it, its defaults, and what payload it takes."""
+
+    type: str
+    #: Called with the JobContext and the decoded payload; returns the result.
+    function: Callable[[JobContext, Any], object]
+    #: From the payload's JSON to the function's argument; raises InvalidPayload.
+    decode: Callable[[msgspec.Raw], Any]
+    #: Every JSON value will do as a payload, so none need be checked.
+    takes_anything: bool = False
+    #: Defaults for jobs of this type; None leaves them to the service.
+    queue: str | None = None
+    max_attempts: int | None = None
+    timeout: float | None = None
+    backoff: Backoff | None = None
+    isolation: Isolation = Isolation.THREAD
+    #: Seconds that its work may take to end once it was told to, because it is killed if need be.
+    #: Nobody gives up on its thread before that; 0 for what nobody can kill.
+    stop_time: float = 0.0
+    #: One line for people.
+    summary: str = ""
+    #: What is shown as the bare result: text as it is, or JSON.
+    bare: Callable[[msgspec.Raw], str | msgspec.Raw] = _as_it_is
+
     def check_payload(self, raw: msgspec.Raw) -> None:
         """Raise InvalidPayload, with the path of the bad field, unless the handler takes ``raw``."""
-        if self.payload_type is not Any:
+        if not self.takes_anything:
             self.decode(raw)
 
 
@@ -148,12 +188,17 @@ class Registry:
         """Register a function for every type that it is marked with. Raises like ``load``."""
         for mark in vars(function).get(_MARKS, ()):
             known = self._specs.get(mark.type)
-            if known is None:
-                self._specs[mark.type] = HandlerSpec(mark, function, _payload_type(function))
-            elif known.function is not function:
-                raise DuplicateHandler(
-                    f"two handlers for the type {mark.type!r}: {_origin(known.function)} and {_origin(function)}"
-                )
+            if known is None or known.function is not function:
+                self.register(_spec(mark, function))
+
+    def register(self, spec: HandlerSpec) -> None:
+        """Add a type of job. Raises DuplicateHandler."""
+        known = self._specs.get(spec.type)
+        if known is not None:
+            raise DuplicateHandler(
+                f"two handlers for the type {spec.type!r}: {_origin(known.function)} and {_origin(spec.function)}"
+            )
+        self._specs[spec.type] = spec
 
     def get(self, job_type: str) -> HandlerSpec:
         """The handler of a type. Raises UnknownType."""
@@ -161,6 +206,11 @@ class Registry:
         if spec is None:
             raise UnknownType(job_type, self._specs)
         return spec
+
+    def stop_time(self, job_type: str) -> float:
+        """``HandlerSpec.stop_time`` of a type; 0 for a type that is not registered."""
+        spec = self._specs.get(job_type)
+        return 0.0 if spec is None else spec.stop_time
 
     def types(self) -> list[str]:
         """Every registered type, sorted."""
@@ -171,8 +221,25 @@ class Registry:
         return (self._specs[job_type] for job_type in self.types())
 
 
+def _spec(mark: Mark, function: Callable[..., object]) -> HandlerSpec:
+    payload_type = _payload_type(function)
+    return HandlerSpec(
+        type=mark.type,
+        function=function,
+        decode=PayloadDecoder(payload_type),
+        takes_anything=payload_type is Any,
+        queue=mark.queue,
+        max_attempts=mark.max_attempts,
+        timeout=mark.timeout,
+        backoff=mark.backoff,
+        isolation=mark.isolation,
+        summary=(inspect.getdoc(function) or "").partition("\n")[0],
+    )
+
+
 def _origin(function: Callable[..., object]) -> str:
-    return f"{function.__module__}.{function.__qualname__}"
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}.{named.__qualname__}"
 
 
 def _import(name: str) -> ModuleType:

@@ -23,11 +23,19 @@ class Run:
         "notes",
         "on_abandon",
         "reason",
+        "stop_time",
         "taken",
         "thread",
     )
 
-    def __init__(self, job: Job, clock: Clock, on_note: Callable[[], None], on_abandon: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        job: Job,
+        clock: Clock,
+        on_note: Callable[[], None],
+        on_abandon: Callable[[], None],
+        stop_time: float = 0.0,
+    ) -> None:
         """Made by the thread that will call the handler."""
         self.job = job
         #: The one that calls the handler.
@@ -36,6 +44,8 @@ class Run:
         self.context = JobContext(job, self.notes, clock, on_note)
         #: On the monotonic clock.
         self.deadline = clock.monotonic() + job.timeout
+        #: Seconds that its handler may take to end once it was told to, since it has something to kill.
+        self.stop_time = stop_time
         #: Called once, by whoever abandons the attempt's thread.
         self.on_abandon = on_abandon
         #: Why the handler was told to end; None if it was not.

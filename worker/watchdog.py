@@ -78,18 +78,23 @@ class Watchdog:
         return None if math.isinf(self._sleeps_until) else max(0.0, self._sleeps_until - now)
 
     def _next_step(self, run: Run, now: float) -> float:
-        return run.deadline if now < run.deadline else run.deadline + self._grace
+        return run.deadline if now < run.deadline else self._end_of_grace(run)
+
+    def _end_of_grace(self, run: Run) -> float:
+        return run.deadline + self._grace_of(run)
+
+    def _grace_of(self, run: Run) -> float:
+        return run.stop_time + self._grace
 
     def _check(self, run: Run, now: float) -> None:
-        if now >= run.deadline + self._grace:
+        if now >= self._end_of_grace(run):
             self._end(run)
         elif now >= run.deadline:
             self._running.request_stop(run, StopReason.TIMEOUT)
 
     def _end(self, run: Run) -> None:
-        what = (
-            f"did not end within {self._grace:g} s after its timeout of {run.job.timeout:g} s; its thread was abandoned"
-        )
+        grace = self._grace_of(run)
+        what = f"did not end within {grace:g} s after its timeout of {run.job.timeout:g} s; its thread was abandoned"
         # On the list first: once it is abandoned, nobody else will write its end.
         self._unwritten.append((run, timed_out(run.job, what, self._rng)))
         if self.abandon(run):

@@ -57,6 +57,7 @@ def job_from_row(row: Row) -> Job:
         suspect=bool(row[22]),
         alone=bool(row[23]),
         solo_crashes=row[24],
+        traceparent=row[25],
     )
 
 
@@ -74,6 +75,7 @@ def insert_row(new: NewJob, job: Job) -> Row:
         to_micros(job.created_at),
         to_micros(job.run_at),
         None if job.backoff == _DEFAULT_BACKOFF else _encode(job.backoff).decode(),
+        job.traceparent,
         new.idempotency_key,
         new.fingerprint,
     )

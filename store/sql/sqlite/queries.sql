@@ -4,9 +4,9 @@ SELECT max(id) FROM jobs;
 -- name: insert_job
 INSERT INTO jobs (
     id, type, queue, priority, payload, max_attempts, timeout, tags, created_at, run_at, backoff,
-    idempotency_key, fingerprint
+    traceparent, idempotency_key, fingerprint
 )
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: insert_tag
 INSERT INTO job_tags (tag, job) VALUES (?, ?) ON CONFLICT DO NOTHING;
@@ -24,7 +24,7 @@ SELECT id, fingerprint FROM jobs WHERE idempotency_key = ?;
 SELECT
     id, type, queue, status, priority, payload, result, error, progress_fraction, progress_message, attempt,
     interruptions, cancel_requested, max_attempts, timeout, tags, created_at, run_at, started_at, finished_at, backoff,
-    failures, suspect, alone, solo_crashes, number
+    failures, suspect, alone, solo_crashes, traceparent, number
 FROM jobs
 WHERE id = ?;
 
@@ -32,14 +32,14 @@ WHERE id = ?;
 SELECT
     id, type, queue, status, priority, payload, result, error, progress_fraction, progress_message, attempt,
     interruptions, cancel_requested, max_attempts, timeout, tags, created_at, run_at, started_at, finished_at, backoff,
-    failures, suspect, alone, solo_crashes, number
+    failures, suspect, alone, solo_crashes, traceparent, number
 FROM jobs;
 
 -- name: list_jobs_by_tag
 SELECT
     id, type, queue, status, priority, payload, result, error, progress_fraction, progress_message, attempt,
     interruptions, cancel_requested, max_attempts, timeout, tags, created_at, run_at, started_at, finished_at, backoff,
-    failures, suspect, alone, solo_crashes, number
+    failures, suspect, alone, solo_crashes, traceparent, number
 FROM job_tags CROSS JOIN jobs ON number = job;
 
 -- name: list_attempts
@@ -90,7 +90,7 @@ WHERE id = ?3 AND status = 'pending' AND (run_at <= ?1 OR ?2) AND queue NOT IN (
 RETURNING
     id, type, queue, status, priority, payload, result, error, progress_fraction, progress_message, attempt,
     interruptions, cancel_requested, max_attempts, timeout, tags, created_at, run_at, started_at, finished_at, backoff,
-    failures, suspect, alone, solo_crashes, number;
+    failures, suspect, alone, solo_crashes, traceparent, number;
 
 -- name: complete_job
 UPDATE jobs
@@ -121,7 +121,7 @@ SELECT number FROM jobs WHERE id = ? AND attempt = ? AND status = 'processing';
 SELECT
     id, type, queue, status, priority, payload, result, error, progress_fraction, progress_message, attempt,
     interruptions, cancel_requested, max_attempts, timeout, tags, created_at, run_at, started_at, finished_at, backoff,
-    failures, suspect, alone, solo_crashes, number
+    failures, suspect, alone, solo_crashes, traceparent, number
 FROM jobs
 WHERE status = 'processing'
 ORDER BY number;

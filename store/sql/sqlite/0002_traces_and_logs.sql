@@ -1,0 +1,2 @@
+-- The W3C trace context that a submission carried.
+ALTER TABLE jobs ADD COLUMN traceparent TEXT;
