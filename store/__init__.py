@@ -6,7 +6,7 @@ from pathlib import Path
 from store.clock import Clock
 from store.errors import CannotOpenStore
 from store.memory import MemoryStore
-from store.protocol import JobStore
+from store.protocol import LOG_LINES, JobStore
 from store.sqlite import SqliteStore
 
 
@@ -17,11 +17,15 @@ def check_url(url: str) -> None:
         raise CannotOpenStore(f"{url!r} names no store; write sqlite:PATH or memory:")
 
 
-def open_store(url: str, clock: Clock, rng: random.Random) -> JobStore:
+def open_store(url: str, clock: Clock, rng: random.Random, *, log_lines: int = LOG_LINES) -> JobStore:
     """Open the store that ``url`` names: ``sqlite:PATH`` or ``memory:``.
+
+    ``log_lines``: how many lines of a job's log are kept, the newest.
 
     Raises CannotOpenStore when the URL is of another form or the store cannot be opened.
     """
     check_url(url)
     kind, _, path = url.partition(":")
-    return SqliteStore(Path(path), clock, rng) if kind == "sqlite" else MemoryStore(clock, rng)
+    if kind == "memory":
+        return MemoryStore(clock, rng, log_lines=log_lines)
+    return SqliteStore(Path(path), clock, rng, log_lines=log_lines)

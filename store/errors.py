@@ -75,6 +75,12 @@ class OutcomeUnknown(StoreUnavailable):
     code = "outcome_unknown"
 
 
+class StoreDamaged(OutcomeUnknown):
+    """The database is damaged; restore a backup of it."""
+
+    code = "store_damaged"
+
+
 class StoreClosed(StoreUnavailable):
     """The store is closed."""
 

@@ -69,7 +69,8 @@ class AttemptStatus(StrEnum):
     FAILED = "failed"
     #: The attempt ran past its timeout. Counts against ``max_attempts``.
     TIMED_OUT = "timed_out"
-    #: The process or its lease died under the attempt. Counts against ``max_attempts``.
+    #: The process or its lease died under the attempt. Counts against ``max_attempts``, unless the process
+    #: died while others ran, too (see :func:`store.transitions.crashed`).
     CRASHED = "crashed"
     #: The handler ended because the job was being cancelled.
     CANCELLED = "cancelled"
@@ -128,7 +129,9 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     backoff: Backoff = Backoff()
     #: The ``traceparent`` of the request (W3C Trace Context), for what the job calls in turn.
     traceparent: str | None = None
-    #: The client's key that makes a repeated submission return the first job.
+    #: The name of the key that it was submitted with; None without keys.
+    submitted_by: str | None = None
+    #: The key that makes a repeated submission return the first job; one of its submitter, where there is one.
     idempotency_key: str | None = None
     #: Digest of the submission; the same key with another digest is a conflict.
     fingerprint: bytes | None = None
@@ -175,8 +178,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     alone: bool
     #: How often the service died while this job had it to itself.
     solo_crashes: int
+    #: How often the service died while this job ran beside others, since the submission or the last retry by hand.
+    shared_crashes: int
     #: As in the submission.
     traceparent: str | None = None
+    #: As in the submission.
+    submitted_by: str | None = None
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -189,9 +196,21 @@ class Attempt(msgspec.Struct, frozen=True):
     error: JobError | None
 
 
-class LogLine(msgspec.Struct, frozen=True):
-    """A line that a handler logged about its job."""
+class NewLogLine(msgspec.Struct, frozen=True):
+    """A line that a handler logged about its job, ready to be stored."""
 
+    time: datetime
+    attempt: int
+    #: ``debug``, ``info``, ``warning`` or ``error``.
+    level: str
+    message: str
+
+
+class LogLine(msgspec.Struct, frozen=True):
+    """A line of a job's log as the store keeps it."""
+
+    #: 1 for the job's first line, rising by one across its attempts; a line that was left out had one, too.
+    number: int
     time: datetime
     attempt: int
     #: ``debug``, ``info``, ``warning`` or ``error``.

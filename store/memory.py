@@ -3,10 +3,12 @@
 import random
 import re
 import threading
+from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import attrgetter
 
 from msgspec import Raw
 from msgspec.structs import replace
@@ -15,10 +17,11 @@ from store import transitions
 from store.clock import Clock
 from store.errors import IdempotencyConflict, InvalidCursor, JobNotFound, StoreClosed
 from store.ids import IdSource
-from store.job import Attempt, Job, JobStatus, LogLine, NewJob, Progress
+from store.job import Attempt, Job, JobStatus, LogLine, NewJob, NewLogLine, Progress
 from store.leases import Lease, LeaseBook
 from store.memory_index import IdList, JobIndex
 from store.protocol import (
+    LOG_LINES,
     PAGE_SIZE,
     Created,
     Expired,
@@ -38,6 +41,8 @@ _NO_MAINTENANCE = 3600.0
 #: A cursor is the id of the last job on the page before.
 _CURSOR = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
+_number = attrgetter("number")
+
 
 @dataclass(slots=True)
 class _Record:
@@ -48,15 +53,17 @@ class _Record:
     fingerprint: bytes | None
     #: Those that ended without completing; a running or completed one is implied by the job.
     attempts: list[Attempt] = field(default_factory=list)
+    #: Numbers rise; the last line is never let go of.
     log: list[LogLine] = field(default_factory=list)
 
 
 class MemoryStore:
     """A JobStore in a dict."""
 
-    def __init__(self, clock: Clock, rng: random.Random) -> None:
-        """``rng`` is used for ids, by one thread at a time."""
+    def __init__(self, clock: Clock, rng: random.Random, *, log_lines: int = LOG_LINES) -> None:
+        """``rng`` is used for ids, by one thread at a time. ``log_lines``: how many a job's log keeps."""
         self._clock = clock
+        self._log_lines = log_lines
         self._id_source = IdSource(clock.now, rng)
         self._lock = threading.Lock()
         # guards: everything below. Jobs themselves are frozen, so that they can be handed out.
@@ -91,9 +98,11 @@ class MemoryStore:
             record = self._find_locked(job_id)
             return [*record.attempts, *transitions.implied_attempt(record.job)]
 
-    def list_log(self, job_id: str) -> list[LogLine]:
+    def list_log(self, job_id: str, *, after: int = 0, tail: int | None = None) -> list[LogLine]:
         with self._open():
-            return list(self._find_locked(job_id).log)
+            log = self._find_locked(job_id).log
+            begin = bisect_right(log, after, key=_number)
+            return log[begin if tail is None else max(begin, len(log) - tail) :]
 
     # Running
 
@@ -122,7 +131,8 @@ class MemoryStore:
         attempt: int,
         outcome: Outcome,
         *,
-        lines: Sequence[LogLine] = (),
+        lines: Sequence[NewLogLine] = (),
+        skipped: int = 0,
         progress: Progress | None = None,
         claim_next: tuple[str, Lease] | None = None,
     ) -> Finished:
@@ -132,7 +142,7 @@ class MemoryStore:
                 raise transitions.stale(record.job if record else None, attempt)
             running = replace(record.job, progress=progress) if progress else record.job
             self._end_locked(record, transitions.ended(running, outcome, self._clock.now()))
-            record.log.extend(lines)
+            self._log_locked(record, lines, skipped)
             job = record.job
             next_job = self._claim_locked(*claim_next) if claim_next else None
             return Finished(job.status, job.run_at if job.status is JobStatus.PENDING else None, next_job)
@@ -146,7 +156,7 @@ class MemoryStore:
         with self._open():
             for note in notes:
                 if record := self._running_locked(note.job_id, note.attempt):
-                    record.log.extend(note.lines)
+                    self._log_locked(record, note.lines, note.skipped)
                     if note.progress:
                         self._put_locked(record, replace(record.job, progress=note.progress))
 
@@ -207,7 +217,7 @@ class MemoryStore:
             # Nothing outlives the process here, but a test may call this to simulate a crash.
             self._clear_suspects_locked(self._paused)
             running = [record for record in self._records.values() if record.job.status is JobStatus.PROCESSING]
-            crashed = [self._crash_locked(record, solo_limit) for record in running]
+            crashed = [self._crash_locked(record, solo_limit, len(running) > 1) for record in running]
             pending = [record.job for record in self._records.values() if record.job.status is JobStatus.PENDING]
             for job in pending:
                 self._free_locked(job)
@@ -329,16 +339,30 @@ class MemoryStore:
             and self._leases.is_free(job.id, owner)
         )
 
+    def _log_locked(self, record: _Record, lines: Sequence[NewLogLine], skipped: int) -> None:
+        """Number the lines after the last one of the job, and let go of those that are too many."""
+        if not lines:
+            return
+        log = record.log
+        first = (log[-1].number if log else 0) + skipped + 1
+        log += [
+            LogLine(number, line.time, line.attempt, line.level, line.message)
+            for number, line in enumerate(lines, first)
+        ]
+        del log[: bisect_right(log, log[-1].number - self._log_lines, key=_number)]
+
     def _end_locked(self, record: _Record, change: Change) -> None:
         self._put_locked(record, change.job)
         if change.attempt:
             record.attempts.append(change.attempt)
 
-    def _crash_locked(self, record: _Record, solo_limit: int) -> Job:
+    def _crash_locked(self, record: _Record, solo_limit: int, beside_others: bool) -> Job:
         """End the running attempt; the job of a paused queue is never a suspect."""
         suspect = record.job.queue not in self._paused
-        now = self._clock.now()
-        self._end_locked(record, transitions.crashed(record.job, now, solo_limit=solo_limit, suspect=suspect))
+        change = transitions.crashed(
+            record.job, self._clock.now(), solo_limit=solo_limit, suspect=suspect, beside_others=beside_others
+        )
+        self._end_locked(record, change)
         return record.job
 
     def _clear_suspects_locked(self, queues: Collection[str]) -> None:

@@ -6,12 +6,14 @@ from typing import Protocol
 
 import msgspec
 
-from store.job import Attempt, Job, JobStatus, LogLine, NewJob, Progress
+from store.job import Attempt, Job, JobStatus, LogLine, NewJob, NewLogLine, Progress
 from store.leases import Lease
 from store.transitions import Outcome
 
 #: A page of a listing ends early when its payloads and results reach this size: bytes, or characters of JSON.
 PAGE_SIZE = 4 * 1024 * 1024
+#: How many lines of a job's log are kept, unless a store is told otherwise.
+LOG_LINES = 1_000
 
 
 class Created(msgspec.Struct, frozen=True):
@@ -78,7 +80,9 @@ class Note(msgspec.Struct, frozen=True):
     attempt: int
     #: None leaves the progress as it is.
     progress: Progress | None
-    lines: tuple[LogLine, ...] = ()
+    lines: tuple[NewLogLine, ...] = ()
+    #: How many lines were logged just before these and left out; they have numbers all the same. 0 without lines.
+    skipped: int = 0
 
 
 class Expired(msgspec.Struct, frozen=True):
@@ -120,7 +124,8 @@ class JobStore(Protocol):
     before any read of this store shows them, or after ``flush``. Notes may be lost.
 
     Besides the errors named below, each method may raise :class:`StoreUnavailable` (nothing was
-    done) or one of its subclasses; :class:`OutcomeUnknown` means that it may have been.
+    done) or one of its subclasses; :class:`OutcomeUnknown` means that it may have been, and that
+    the process must end.
     """
 
     def create_jobs(self, new_jobs: Sequence[NewJob], reserve: Lease | None = None) -> list[Created]:
@@ -151,8 +156,14 @@ class JobStore(Protocol):
         """Every attempt, first to last; the one that is running is among them. Raises JobNotFound."""
         ...
 
-    def list_log(self, job_id: str) -> list[LogLine]:
-        """The job's log lines in the order in which they were logged. Raises JobNotFound."""
+    def list_log(self, job_id: str, *, after: int = 0, tail: int | None = None) -> list[LogLine]:
+        """The job's log lines in the order in which they were logged, which is that of their numbers.
+
+        Only those with a number greater than ``after``, and of these only the last ``tail`` (at
+        least 1). A log is bounded: of all numbers that a job's lines were given, lines with the
+        last so many are kept (the store's ``log_lines``), older ones are deleted as new ones come.
+        The last line of all is always there. Raises JobNotFound.
+        """
         ...
 
     def reserve_jobs(self, queue: str, limit: int, lease: Lease) -> Reservation:
@@ -182,14 +193,15 @@ class JobStore(Protocol):
         attempt: int,
         outcome: Outcome,
         *,
-        lines: Sequence[LogLine] = (),
+        lines: Sequence[NewLogLine] = (),
+        skipped: int = 0,
         progress: Progress | None = None,
         claim_next: tuple[str, Lease] | None = None,
     ) -> Finished:
         """End an attempt and, in the same operation, claim another job.
 
-        ``lines`` and ``progress`` are what the attempt noted and has not been recorded yet;
-        progress is stored before the outcome is applied.
+        ``lines``, ``skipped`` and ``progress`` are what the attempt noted and has not been recorded
+        yet, as in a :class:`Note`; progress is stored before the outcome is applied.
 
         Raises StaleAttempt when ``attempt`` is not running any more (or the job is gone); nothing
         is changed or claimed then.
@@ -236,7 +248,8 @@ class JobStore(Protocol):
 
         On a store that one process owns, every processing job's attempt ends as crashed, and the
         job becomes a suspect unless its queue is paused. ``solo_limit``: how often a job may take
-        the service down while it runs alone before it is failed.
+        the service down while it runs alone before it is failed. Which crashes count against the
+        attempts, :func:`store.transitions.crashed` says.
         """
         ...
 
@@ -274,7 +287,9 @@ class JobStore(Protocol):
     def maintain(self) -> float:
         """Do the store's own housekeeping; return the seconds until it wants to be called again.
 
-        Raises OutcomeUnknown for as long as the store has failed: the process must end then.
+        Raises StoreUnavailable for as long as nothing can be written, such as on a full disk, once
+        somebody has met that; OutcomeUnknown for as long as the store has failed: the process must
+        end then.
         """
         ...
 

@@ -26,6 +26,9 @@ from store.job import (
 #: Seconds: no attempt is put off for longer, so that every ``run_at`` is a date that exists.
 _LONGEST_DELAY = 366 * 86_400.0
 
+#: How often the service may die while a job runs beside others before that counts against the job's attempts.
+FREE_CRASHES = 5
+
 
 class Completed(msgspec.Struct, frozen=True):
     """The handler returned ``result``."""
@@ -34,7 +37,7 @@ class Completed(msgspec.Struct, frozen=True):
 
 
 class Failed(msgspec.Struct, frozen=True):
-    """The attempt failed and counts against ``max_attempts``."""
+    """The attempt failed."""
 
     error: JobError
     #: Seconds until the next attempt, if there is one.
@@ -43,6 +46,8 @@ class Failed(msgspec.Struct, frozen=True):
     final: bool = False
     #: ``FAILED``, ``TIMED_OUT`` or ``CRASHED``.
     how: AttemptStatus = AttemptStatus.FAILED
+    #: It counts against ``max_attempts``.
+    counts: bool = True
 
 
 class Cancelled(msgspec.Struct, frozen=True):
@@ -96,7 +101,9 @@ def created(new: NewJob, job_id: str, now: datetime) -> Job:
         suspect=False,
         alone=False,
         solo_crashes=0,
+        shared_crashes=0,
         traceparent=new.traceparent,
+        submitted_by=new.submitted_by,
     )
 
 
@@ -147,7 +154,7 @@ def ended(job: Job, outcome: Outcome, now: datetime) -> Change:
 
 
 def _failed(job: Job, outcome: Failed, now: datetime) -> Change:
-    job = replace(job, failures=job.failures + 1, error=outcome.error)
+    job = replace(job, failures=job.failures + outcome.counts, error=outcome.error)
     if job.cancel_requested:
         after = _final(job, JobStatus.CANCELLED, now)
     elif outcome.final or job.failures >= job.max_attempts:
@@ -163,24 +170,51 @@ def expired(job: Job, now: datetime) -> Change:
     return ended(job, Failed(error, how=AttemptStatus.CRASHED), now)
 
 
-def crashed(job: Job, now: datetime, *, solo_limit: int, suspect: bool) -> Change:
+def crashed(job: Job, now: datetime, *, solo_limit: int, suspect: bool, beside_others: bool) -> Change:
     """The processing ``job`` after the process that ran it died.
 
-    ``suspect``: run it with nothing beside it next time. ``solo_limit``: how often
-    it may take the service down while it has it to itself before it is failed.
+    ``suspect``: run it with nothing beside it next time. ``solo_limit``: how often it may take the
+    service down while it has it to itself before it is failed. ``beside_others``: other jobs were
+    running, too.
+
+    Who is to blame? A job that nothing ran beside has done it, or something outside has: that
+    counts against its attempts. Of several that ran beside each other one has, and the others are
+    innocent, so it counts for none of them: they run alone next, where the one shows itself. But a
+    job may do it beside others only, and would take the service down for ever; so it is free
+    :data:`FREE_CRASHES` times, and counts from then on.
     """
-    solo_crashes = job.solo_crashes + job.alone
-    guilty = solo_crashes >= solo_limit
-    if guilty:
-        message = f"the service died {solo_crashes} times while this job ran alone in it; it is not run again"
-    elif job.alone:
-        message = f"the service died while attempt {job.attempt} ran alone in it"
-    else:
-        message = f"the service died while attempt {job.attempt} ran"
-    outcome = Failed(JobError("Crashed", message), final=guilty, how=AttemptStatus.CRASHED)
-    change = ended(replace(job, solo_crashes=solo_crashes), outcome, now)
+    beside_others = beside_others and not job.alone
+    job = replace(
+        job,
+        solo_crashes=job.solo_crashes + job.alone,
+        shared_crashes=job.shared_crashes + beside_others,
+    )
+    guilty = job.solo_crashes >= solo_limit
+    outcome = Failed(
+        JobError("Crashed", _how_it_died(job, beside_others=beside_others, guilty=guilty)),
+        final=guilty,
+        how=AttemptStatus.CRASHED,
+        counts=not beside_others or job.shared_crashes > FREE_CRASHES,
+    )
+    change = ended(job, outcome, now)
     again = change.job.status is JobStatus.PENDING
     return Change(replace(change.job, suspect=suspect and again), change.attempt)
+
+
+def _how_it_died(job: Job, *, beside_others: bool, guilty: bool) -> str:
+    """What is known of the death of the service while ``job`` ran, in words."""
+    died = "the service died (it crashed, was killed or ran out of memory)"
+    if guilty:
+        times = "" if job.solo_crashes == 1 else f" {job.solo_crashes} times"
+        return f"{died}{times} while this job ran alone in it, so the job is held to be the cause and is not run again"
+    during = f"{died} while attempt {job.attempt} of this job ran"
+    if job.alone:
+        return f"{during} alone in it"
+    if not beside_others:
+        return f"{during} and no other job did"
+    if job.shared_crashes <= FREE_CRASHES:
+        return f"{during} beside others; any of them may be the cause, so it costs no attempt"
+    return f"{during} beside others, {job.shared_crashes} times by now; past {FREE_CRASHES} it costs an attempt"
 
 
 def cancelled(job: Job, now: datetime) -> Job:
@@ -196,7 +230,7 @@ def retried(job: Job, now: datetime) -> Job:
     if not job.status.is_final:
         check_transition(job.status, job.status, "retried")
     check_transition(job.status, JobStatus.PENDING, "retried")
-    return replace(_pending(job, now), failures=0, solo_crashes=0, result=None)
+    return replace(_pending(job, now), failures=0, solo_crashes=0, shared_crashes=0, result=None)
 
 
 def implied_attempt(job: Job) -> list[Attempt]:

@@ -1,6 +1,8 @@
 """Whether the store can be used: it is open, it failed, or it is closed."""
 
-from store.errors import OutcomeUnknown, StoreClosed, StoreUnavailable
+from collections.abc import Callable
+
+from store.errors import OutcomeUnknown, StoreClosed, StoreDamaged, StoreUnavailable
 
 
 class Condition:
@@ -10,6 +12,11 @@ class Condition:
         # Replaced as a whole, so that a look at it needs no lock.
         self._failure: OutcomeUnknown | None = None
         self._closed = False
+        #: A write was refused for the disk's or the file's sake, such as by a full disk, and none has been tried since
+        #: that shows that it works again. A hint.
+        self.in_trouble = False
+        #: Called when the file turns out to be damaged; must not raise.
+        self.on_damage: Callable[[], None] = _nothing
 
     @property
     def closed(self) -> bool:
@@ -30,18 +37,24 @@ class Condition:
         """Raise StoreClosed or, after a failure, StoreUnavailable: nothing was done then."""
         self.check_open()
         if self._failure is not None:
-            raise StoreUnavailable(f"nothing is written any more, because an earlier write failed: {self._failure}")
+            raise StoreUnavailable(f"nothing is written any more, because the store has failed: {self._failure}")
 
     def check_failure(self) -> None:
         """Raise StoreClosed or, for as long as the store has failed, OutcomeUnknown again and again."""
         self.check_open()
         if self._failure is not None:
-            raise OutcomeUnknown(str(self._failure))
+            raise type(self._failure)(str(self._failure))
 
     def fail(self, failure: OutcomeUnknown) -> None:
         """Write nothing any more: only a new process can find out what the disk holds."""
         self._failure = self._failure or failure
+        if isinstance(failure, StoreDamaged):
+            self.on_damage()
 
     def close(self) -> None:
         """Use nothing any more."""
         self._closed = True
+
+
+def _nothing() -> None:
+    """Nobody wants to hear of it."""

@@ -2,13 +2,13 @@
 
 import os
 import queue
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import apsw
 
-from store.errors import CannotOpenStore, SchemaTooNew
+from store.errors import CannotOpenStore, SchemaTooNew, StoreDamaged, StoreError
 from store.queries import load_migrations
 from store.sqlite.condition import Condition
 from store.sqlite.errors import translate, translate_open
@@ -29,22 +29,32 @@ _BUSY_TIMEOUT = 1_000
 class Database:
     """A database file that this process owns, with its schema in place."""
 
-    def __init__(self, path: Path, condition: Condition) -> None:
-        """Open or create the file. Raises CannotOpenStore and its subclasses; a foreign file stays untouched."""
+    def __init__(
+        self, path: Path, condition: Condition, *, fsync: Callable[[int], None] = os.fsync, vfs: str | None = None
+    ) -> None:
+        """Open or create the file. Raises CannotOpenStore and its subclasses; a foreign file stays untouched.
+
+        ``fsync`` and ``vfs``: see :class:`~store.sqlite.store.SqliteStore`.
+        """
         self.path = _resolved(path)
+        self._fsync = fsync
+        self._vfs = vfs
         #: Tells other processes that the file is taken, and whether it still is the one that was opened.
         self.ownership = Ownership(self.path)
         self._condition = condition
+        condition.on_damage = self.ownership.note_damage
         self._readers: queue.SimpleQueue[Session] = queue.SimpleQueue()
-        try:
+        with ExitStack() as undo, self._explained():
+            undo.callback(self.ownership.release)
+            self._check_header()
             #: The connection that writes.
-            self.writer = self._open_writer()
+            self.writer = undo.enter_context(closing(self._connect()))
+            self._prepare(self.writer)
             #: The connection that moves the WAL into the database, beside the writer.
-            self.checkpointer = self._connect()
+            self.checkpointer = undo.enter_context(closing(self._connect()))
             _read_once(self.checkpointer)
-        except BaseException:
-            self.ownership.release()
-            raise
+            self.ownership.reserve_index()
+            undo.pop_all()
 
     @property
     def wal(self) -> Path:
@@ -62,9 +72,15 @@ class Database:
         try:
             yield session
         except apsw.Error as error:
-            raise translate(error) from error
+            raise self._translated(error) from error
         finally:
             self._give_back(session)
+
+    def _translated(self, error: apsw.Error) -> StoreError:
+        translated = translate(error)
+        if isinstance(translated, StoreDamaged):
+            self._condition.fail(translated)
+        return translated
 
     def _give_back(self, session: Session) -> None:
         if self._condition.closed:
@@ -88,33 +104,34 @@ class Database:
         self.writer.close()
         self.ownership.release()
 
-    def _open_writer(self) -> apsw.Connection:
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Say what an error means that keeps the store from being opened."""
         try:
-            connection = self._connect()
+            yield
         except apsw.Error as error:
-            raise translate_open(self.path, error) from error
-        try:
-            self._check_identity(connection)
-            connection.pragma("page_size", _PAGE_SIZE)
-            connection.pragma("journal_mode", "wal")
-            connection.pragma("synchronous", "normal")  # see the docstring of store.sqlite.writer
-            connection.pragma("journal_size_limit", _WAL_LIMIT)
-            self._migrate(connection)
-            _read_once(connection)
-            self._sync_directory()
-        except apsw.Error as error:
-            connection.close()
             raise translate_open(self.path, error) from error
         except OSError as error:
-            connection.close()
             raise CannotOpenStore(f"cannot open the store {self.path}: {error.strerror}") from error
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+
+    def _prepare(self, connection: apsw.Connection) -> None:
+        self._check_identity(connection)
+        connection.pragma("page_size", _PAGE_SIZE)
+        connection.pragma("journal_mode", "wal")
+        connection.pragma("synchronous", "normal")  # see the docstring of store.sqlite.writer
+        connection.pragma("journal_size_limit", _WAL_LIMIT)
+        self._migrate(connection)
+        _read_once(connection)
+        self._check_damage(connection)
+        self._sync_directory()
 
     def _connect(self) -> apsw.Connection:
-        connection = apsw.Connection(str(self.path))
+        connection = apsw.Connection(str(self.path), vfs=self._vfs)
+        if connection.readonly("main"):
+            # SQLite's way out when it could not open the file for writing: a checkpointer like that would be noticed
+            # when the disk is full of the log.
+            connection.close()
+            raise apsw.ReadOnlyError("the file could be opened for reading only")
         connection.set_busy_timeout(_BUSY_TIMEOUT)
         # Checkpoints have their own place; one on the request path costs 100 to 800 ms.
         connection.wal_autocheckpoint(0)
@@ -129,11 +146,35 @@ class Database:
             raise translate(error) from error
         return Session(connection)
 
+    def _check_header(self) -> None:
+        """Refuse another program's database before SQLite sees it, which would tidy up what that one left beside it.
+
+        SQLite file format, 1.3. Nothing is in our own header yet if all that was ever written is in the WAL.
+        """
+        header = self.ownership.read_header()
+        schema_cookie, application_id = header[40:44], header[68:72]
+        if header.startswith(b"SQLite format 3\0") and any(schema_cookie):
+            self._check_application(int.from_bytes(application_id, "big"))
+
     def _check_identity(self, connection: apsw.Connection) -> None:
-        found = connection.pragma("application_id")
-        empty = connection.pragma("schema_version") == 0
-        if found != _APPLICATION_ID and not empty:
+        if connection.pragma("schema_version"):
+            self._check_application(connection.pragma("application_id"))
+
+    def _check_application(self, application_id: int) -> None:
+        if application_id != _APPLICATION_ID:
             raise CannotOpenStore(f"cannot open the store {self.path}: it is another program's database")
+
+    def _check_damage(self, connection: apsw.Connection) -> None:
+        """Look through a file that the last owner found damaged, before jobs are run from it; that may take a while."""
+        if not self.ownership.was_damaged:
+            return
+        (found,) = connection.execute("PRAGMA integrity_check(1)").fetchall()[0]
+        if found != "ok":
+            first = str(found).splitlines()[-1]
+            raise CannotOpenStore(
+                f"cannot open the store {self.path}: the database is damaged ({first}); restore a backup of it"
+            )
+        self.ownership.forget_damage()
 
     def _migrate(self, connection: apsw.Connection) -> None:
         """Apply the schema's scripts that the file has not seen, each in a transaction with its number."""
@@ -154,7 +195,7 @@ class Database:
         """Make the names of the database and its WAL survive a power cut."""
         descriptor = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            os.fsync(descriptor)
+            self._fsync(descriptor)
         finally:
             os.close(descriptor)
 

@@ -8,7 +8,7 @@ from store.errors import InvalidCursor
 from store.job import Job
 from store.protocol import PAGE_SIZE, JobFilter, Page
 from store.sqlite.rows import Row, job_from_row, to_micros
-from store.sqlite.session import SQL, Session
+from store.sqlite.session import SQL, Session, corrupt
 
 
 def list_jobs(session: Session, where: JobFilter, limit: int, cursor: str | None) -> Page:
@@ -23,7 +23,10 @@ def list_jobs(session: Session, where: JobFilter, limit: int, cursor: str | None
         sql += " WHERE " + " AND ".join(conditions)
     sql += f" ORDER BY {'number' if where.tag is None else 'job'} DESC LIMIT ?"
     rows = session.connection.execute(sql, (*conditions.values(), limit + 1))
-    return _page(rows, limit)
+    try:
+        return _page(rows, limit)
+    except UnicodeDecodeError as error:
+        raise corrupt(error) from error
 
 
 def _conditions(where: JobFilter) -> dict[str, Any]:

@@ -51,10 +51,11 @@ class Operations:
     database first and memory last.
     """
 
-    def __init__(self, clock: Clock, ids: IdSource, paused: frozenset[str]) -> None:
-        """``paused``: the names of the queues that are paused."""
+    def __init__(self, clock: Clock, ids: IdSource, paused: frozenset[str], log_lines: int) -> None:
+        """``paused``: the names of the queues that are paused. ``log_lines``: how many a job's log keeps."""
         self._clock = clock
         self._ids = ids
+        self._log_lines = log_lines
         #: As of the last commit.
         self.paused = paused
 
@@ -172,7 +173,7 @@ class Operations:
             found = look_up(transaction, note.job_id)
             raise transitions.stale(found and found[0], note.attempt)
         number, queue = row
-        insert_lines(transaction, note.lines, number)
+        insert_lines(transaction, note, number, self._log_lines)
         transaction.leases.drop(note.job_id)
         transaction.deltas += [(queue, JobStatus.PROCESSING, -1), (queue, JobStatus.COMPLETED, +1)]
         return JobStatus.COMPLETED, None
@@ -187,7 +188,7 @@ class Operations:
         if note.progress is not None:
             job = replace(job, progress=note.progress)
         change = transitions.ended(job, outcome, self._clock.now())
-        insert_lines(transaction, note.lines, number)
+        insert_lines(transaction, note, number, self._log_lines)
         self._save_change(transaction, job, change, number)
         return change.job.status, change.job.run_at if change.job.status is JobStatus.PENDING else None
 
@@ -210,14 +211,17 @@ class Operations:
     def recover(self, transaction: Transaction, solo_limit: int) -> Recovery:
         for queue in self.paused:
             transaction.run("clear_suspects", (queue,))
-        crashed = [self._crash(transaction, row, solo_limit) for row in transaction.rows("processing_jobs")]
+        running = transaction.rows("processing_jobs")
+        crashed = [self._crash(transaction, row, solo_limit, len(running) > 1) for row in running]
         suspects = [job_id for (job_id,) in transaction.rows("suspect_ids")]
         return Recovery(crashed, suspects)
 
-    def _crash(self, transaction: Transaction, row: Row, solo_limit: int) -> Job:
+    def _crash(self, transaction: Transaction, row: Row, solo_limit: int, beside_others: bool) -> Job:
         job, number = job_from_row(row), row[-1]
         suspect = job.queue not in self.paused
-        change = transitions.crashed(job, self._clock.now(), solo_limit=solo_limit, suspect=suspect)
+        change = transitions.crashed(
+            job, self._clock.now(), solo_limit=solo_limit, suspect=suspect, beside_others=beside_others
+        )
         self._save_change(transaction, job, change, number)
         return change.job
 

@@ -1,10 +1,16 @@
 """What makes one process the owner of a database file."""
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
 
 from store.errors import CannotOpenStore, StoreInUse
+
+#: Bytes: the index (``-shm``) of a WAL of 64 MiB in pages of 2 KiB; 32 KiB for each 4,096 of them, and for the header.
+_INDEX_SIZE = 9 * 32 * 1_024
+#: Stands in the lock file of a database that its last owner found damaged.
+_DAMAGED = b"damaged\n"
 
 
 class Ownership:
@@ -18,6 +24,7 @@ class Ownership:
     def __init__(self, database: Path) -> None:
         """Take the locks; creates files that are not there. Raises StoreInUse, CannotOpenStore."""
         self._database = database
+        self._index_file: int | None = None
         self._lock_file = self._open(database.with_name(database.name + ".lock"))
         try:
             self._lock(self._lock_file)
@@ -30,11 +37,12 @@ class Ownership:
             raise
         try:
             self._lock(self._database_file)
+            #: The last owner met something in the file that cannot be right.
+            self.was_damaged = os.pread(self._lock_file, 64, 0).endswith(_DAMAGED)
+            self._write_lock_file(_DAMAGED if self.was_damaged else b"")
         except BaseException:
             self.release()
             raise
-        os.ftruncate(self._lock_file, 0)
-        os.pwrite(self._lock_file, f"{os.getpid()}\n".encode(), 0)
 
     @property
     def is_lost(self) -> bool:
@@ -44,8 +52,46 @@ class Ownership:
         except FileNotFoundError:
             return True
 
+    def reserve_index(self) -> None:
+        """Have the disk keep room for the WAL's index, which exists now.
+
+        It grows as commits come. Where a full disk refuses that, the commit is in the WAL already,
+        and SQLite can no longer say whether it holds; a commit that does not fit into the WAL, it
+        just undoes. Closing this file would drop SQLite's locks on it, as with the database.
+        """
+        with contextlib.suppress(OSError):  # Of a disk that is full already, say: it is only rarely missed.
+            self._index_file = os.open(f"{self._database}-shm", os.O_RDWR | os.O_CLOEXEC)
+            size = os.fstat(self._index_file).st_size
+            if size < _INDEX_SIZE:
+                os.posix_fallocate(self._index_file, size, _INDEX_SIZE - size)
+
+    def read_header(self) -> bytes:
+        """The first 100 bytes of the database."""
+        return os.pread(self._database_file, 100, 0)
+
+    def note_damage(self) -> None:
+        """Have the next owner look through the whole file before it uses it."""
+        # Without it, the next owner meets the damage where this one did.
+        with contextlib.suppress(CannotOpenStore):
+            self._write_lock_file(_DAMAGED)
+
+    def forget_damage(self) -> None:
+        """The file is in order, such as after a backup was restored."""
+        self._write_lock_file(b"")
+
+    def _write_lock_file(self, remark: bytes) -> None:
+        content = f"{os.getpid()}\n".encode() + remark
+        try:
+            # Not the other way round: on a full disk, what was given up might not be had again.
+            os.pwrite(self._lock_file, content, 0)
+            os.ftruncate(self._lock_file, len(content))
+        except OSError as error:
+            raise CannotOpenStore(f"cannot open the store {self._database}: {error.strerror}") from error
+
     def release(self) -> None:
         """End the locks, once every connection is closed."""
+        if self._index_file is not None:
+            os.close(self._index_file)
         os.close(self._database_file)
         os.close(self._lock_file)
 
@@ -59,6 +105,6 @@ class Ownership:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            owner = os.pread(self._lock_file, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            owner = os.pread(self._lock_file, 32, 0).decode("ascii", "replace").partition("\n")[0] or "unknown"
             message = f"the store {self._database} is in use by another process (pid {owner})"
             raise StoreInUse(message) from error

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from store.job import Attempt, AttemptStatus, Backoff, Job, JobError, JobStatus, LogLine, NewJob, Progress
+from store.job import Attempt, AttemptStatus, Backoff, Job, JobError, JobStatus, LogLine, NewJob, NewLogLine, Progress
 
 Row = tuple[Any, ...]
 
@@ -58,6 +58,8 @@ def job_from_row(row: Row) -> Job:
         alone=bool(row[23]),
         solo_crashes=row[24],
         traceparent=row[25],
+        submitted_by=row[26],
+        shared_crashes=row[27],
     )
 
 
@@ -76,6 +78,7 @@ def insert_row(new: NewJob, job: Job) -> Row:
         to_micros(job.run_at),
         None if job.backoff == _DEFAULT_BACKOFF else _encode(job.backoff).decode(),
         job.traceparent,
+        job.submitted_by,
         new.idempotency_key,
         new.fingerprint,
     )
@@ -99,6 +102,7 @@ def update_row(job: Job, number: int) -> Row:
         job.suspect,
         job.alone,
         job.solo_crashes,
+        job.shared_crashes,
         number,
     )
 
@@ -116,14 +120,14 @@ def attempt_from_row(row: Row) -> Attempt:
     return Attempt(row[0], AttemptStatus(row[1]), from_micros(row[2]), from_micros(row[3]), error)
 
 
-def line_row(line: LogLine, number: int) -> Row:
-    """The bindings of ``insert_log_line``."""
-    return (number, line.attempt, to_micros(line.time), line.level, line.message)
+def line_row(line: NewLogLine, job: int, number: int) -> Row:
+    """The bindings of ``insert_log_line``; ``job`` is that one's number."""
+    return (job, number, line.attempt, to_micros(line.time), line.level, line.message)
 
 
 def line_from_row(row: Row) -> LogLine:
     """The line in a row of ``list_log``."""
-    return LogLine(from_micros(row[0]), row[1], row[2], row[3])
+    return LogLine(row[0], from_micros(row[1]), row[2], row[3], row[4])
 
 
 def text(raw: msgspec.Raw) -> str:

@@ -11,6 +11,11 @@ from store.sqlite.rows import Row
 SQL = load_queries("sqlite")
 
 
+def corrupt(error: UnicodeDecodeError) -> apsw.CorruptError:
+    """The file holds text that was never written: all of it was UTF-8. SQLite has no checksums to notice that by."""
+    return apsw.CorruptError(f"text that is not UTF-8: {error.reason}")
+
+
 class Session:
     """A connection that is asked by the names of statements."""
 
@@ -20,11 +25,14 @@ class Session:
 
     def rows(self, name: str, values: Row = ()) -> list[Row]:
         """Run a statement to its end and give every row."""
-        return self._execute(SQL[name], values).fetchall()
+        try:
+            return self._execute(SQL[name], values).fetchall()
+        except UnicodeDecodeError as error:
+            raise corrupt(error) from error
 
     def row(self, name: str, values: Row = ()) -> Row | None:
         """The first row, or None."""
-        rows = self._execute(SQL[name], values).fetchall()
+        rows = self.rows(name, values)
         return rows[0] if rows else None
 
     def value(self, name: str, values: Row = ()) -> Any:

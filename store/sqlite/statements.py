@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from store.errors import IdempotencyConflict, JobNotFound
-from store.job import Job, JobStatus, LogLine, NewJob
+from store.job import Job, JobStatus, NewJob
 from store.protocol import Created, DueJob, Note
 from store.sqlite.rows import job_from_row, line_row
 from store.sqlite.session import Session
@@ -32,6 +32,14 @@ def find(source: Session, job_id: str) -> tuple[Job, int]:
     if found is None:
         raise JobNotFound(job_id)
     return found
+
+
+def find_number(source: Session, job_id: str) -> int:
+    """The job's number alone. Raises JobNotFound."""
+    number: int | None = source.value("find_number", (job_id,))
+    if number is None:
+        raise JobNotFound(job_id)
+    return number
 
 
 def replay(transaction: Transaction, new: NewJob, job_id: str, fingerprint: bytes | None) -> Created:
@@ -65,10 +73,16 @@ def oldest_wait(reader: Session, queue: str, now: int) -> float | None:
     return (now - min(due)) / 1e6 if due else None
 
 
-def insert_lines(transaction: Transaction, lines: Sequence[LogLine], number: int) -> None:
-    """Add log lines to the job with this number."""
-    if lines:
-        transaction.run_many("insert_log_line", [line_row(line, number) for line in lines])
+def insert_lines(transaction: Transaction, note: Note, job: int, keep: int) -> None:
+    """Add a note's lines to the log of the job with this number, which keeps the last ``keep``."""
+    if not note.lines:
+        return
+    last = transaction.value("last_line", (job,)) or 0
+    rows = [line_row(line, job, number) for number, line in enumerate(note.lines, last + note.skipped + 1)]
+    transaction.run_many("insert_log_line", rows[-keep:])
+    last += note.skipped + len(rows)
+    if last > keep:
+        transaction.run("delete_old_lines", (job, last - keep))
 
 
 def end_solitude(transaction: Transaction, job_id: str, attempt: int) -> None:
@@ -76,14 +90,19 @@ def end_solitude(transaction: Transaction, job_id: str, attempt: int) -> None:
     transaction.run("end_solitude", (job_id, attempt))
 
 
-def record_notes(transaction: Transaction, notes: Sequence[Note]) -> None:
-    """See :meth:`store.protocol.JobStore.record_notes`."""
+def record_notes(transaction: Transaction, notes: Sequence[Note], keep: int) -> None:
+    """See :meth:`store.protocol.JobStore.record_notes`; each log keeps its last ``keep`` lines."""
     for note in notes:
         for (number,) in transaction.rows("find_attempt", (note.job_id, note.attempt)):
-            insert_lines(transaction, note.lines, number)
+            insert_lines(transaction, note, number, keep)
             if note.progress is not None:
                 values = (note.progress.fraction, note.progress.message, number)
                 transaction.run("record_progress", values)
+
+
+def touch(transaction: Transaction) -> None:
+    """Have one page written, and change nothing: it shows whether the disk takes what is written."""
+    transaction.connection.pragma("user_version", transaction.connection.pragma("user_version"))
 
 
 def release_suspects(transaction: Transaction, job_ids: Sequence[str]) -> None:

@@ -12,11 +12,12 @@ import apsw
 
 from store import transitions
 from store.clock import Clock
-from store.errors import OutcomeUnknown
+from store.errors import CannotOpenStore, OutcomeUnknown, StoreError
 from store.ids import IdSource
-from store.job import Attempt, Job, JobStatus, LogLine, NewJob, Progress
+from store.job import Attempt, Job, JobStatus, LogLine, NewJob, NewLogLine, Progress
 from store.leases import Lease, LeaseBook
 from store.protocol import (
+    LOG_LINES,
     Created,
     Expired,
     Finished,
@@ -43,9 +44,11 @@ from store.sqlite.statements import (
     count,
     end_solitude,
     find,
+    find_number,
     oldest_wait,
     record_notes,
     release_suspects,
+    touch,
 )
 from store.sqlite.writer import SqliteWriter
 
@@ -60,23 +63,41 @@ class SqliteStore:
     """
 
     def __init__(
-        self, path: Path, clock: Clock, rng: random.Random, fdatasync: Callable[[int], None] = os.fdatasync
+        self,
+        path: Path,
+        clock: Clock,
+        rng: random.Random,
+        fdatasync: Callable[[int], None] = os.fdatasync,
+        *,
+        log_lines: int = LOG_LINES,
+        fsync: Callable[[int], None] = os.fsync,
+        vfs: str | None = None,
     ) -> None:
         """Open or create the file. Raises CannotOpenStore and its subclasses.
 
-        ``fdatasync`` makes a file descriptor's data survive a power cut; tests watch it and let it fail.
+        ``log_lines``: how many lines a job's log keeps.
+
+        Tests watch how the disk is used, and let it fail, through these: ``fdatasync`` makes the
+        data of a file descriptor survive a power cut, ``fsync`` the entries of a directory, and
+        ``vfs`` names SQLite's way to its files (None: its own).
         """
         self._clock = clock
+        self._log_lines = log_lines
         self._condition = Condition()
-        self._database = Database(path, self._condition)
-        with self._database.snapshot() as reader:
-            ids = IdSource(clock.now, rng, reader.value("last_id"))
-            paused = frozenset(name for (name,) in reader.rows("paused_queues"))
-            self._tally = count(reader)
-        self._operations = Operations(clock, ids, paused)
+        self._database = Database(path, self._condition, fsync=fsync, vfs=vfs)
+        try:
+            with self._database.snapshot() as reader:
+                ids = IdSource(clock.now, rng, reader.value("last_id"))
+                paused = frozenset(name for (name,) in reader.rows("paused_queues"))
+                self._tally = count(reader)
+            self._durability = Durability(self._database.wal, self._condition, fdatasync)
+        except (StoreError, OSError) as error:
+            self._database.checkpointer.close()
+            self._database.close()
+            raise CannotOpenStore(f"cannot open the store {path}: {error}") from error
+        self._operations = Operations(clock, ids, paused, log_lines)
         self._write_lock = threading.Lock()
         # guards: the connection that writes, and the leases
-        self._durability = Durability(self._database.wal, self._condition, fdatasync)
         self._checkpointer = Checkpointer(self._database.checkpointer, self._write_lock, self._condition)
         self._writer = SqliteWriter(
             self._database.writer,
@@ -115,10 +136,11 @@ class SqliteStore:
             attempts = [attempt_from_row(row) for row in reader.rows("list_attempts", (number,))]
             return attempts + transitions.implied_attempt(job)
 
-    def list_log(self, job_id: str) -> list[LogLine]:
+    def list_log(self, job_id: str, *, after: int = 0, tail: int | None = None) -> list[LogLine]:
         with self._synced(self._database.snapshot()) as reader:
-            _, number = find(reader, job_id)
-            return [line_from_row(row) for row in reader.rows("list_log", (number,))]
+            limit = -1 if tail is None else tail
+            rows = reader.rows("list_log", (find_number(reader, job_id), after, limit))
+            return [line_from_row(row) for row in reversed(rows)]
 
     def count_jobs(self) -> Mapping[JobStatus, int]:
         self._condition.check_open()
@@ -184,18 +206,19 @@ class SqliteStore:
         attempt: int,
         outcome: transitions.Outcome,
         *,
-        lines: Sequence[LogLine] = (),
+        lines: Sequence[NewLogLine] = (),
+        skipped: int = 0,
         progress: Progress | None = None,
         claim_next: tuple[str, Lease] | None = None,
     ) -> Finished:
-        note = Note(job_id, attempt, progress, tuple(lines))
+        note = Note(job_id, attempt, progress, tuple(lines), skipped)
         return self._writer.run(self._operations.finish_job, note, outcome, claim_next, durable=False)
 
     def end_solitude(self, job_id: str, attempt: int) -> None:
         self._writer.run(end_solitude, job_id, attempt, durable=False)
 
     def record_notes(self, notes: Sequence[Note]) -> None:
-        self._writer.run(record_notes, notes, durable=False)
+        self._writer.run(record_notes, notes, self._log_lines, durable=False)
 
     def renew_leases(self, job_ids: Sequence[str], lease: Lease) -> set[str]:
         return self._writer.with_leases(lambda leases: leases.renew(job_ids, lease))
@@ -227,6 +250,10 @@ class SqliteStore:
         # Whoever met the failure may not have told anybody.
         self._condition.check_failure()
         self._checkpointer.checkpoint()
+        if self._condition.in_trouble:
+            # Nobody may be writing, and it would never be known that it works again.
+            self._condition.in_trouble = False  # It is noted again if this is refused.
+            self._writer.run(touch, durable=False)
         return _MAINTENANCE_INTERVAL
 
     def close(self) -> None:

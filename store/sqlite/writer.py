@@ -132,8 +132,15 @@ class SqliteWriter:
             self._leases.restore(leases)
             self._durability.rolled_back()
             self._roll_back()
-            return translate(error) if isinstance(error, apsw.Error) else error
+            return self._translated(error) if isinstance(error, apsw.Error) else error
         return None
+
+    def _translated(self, error: apsw.Error) -> StoreError:
+        translated = translate(error)
+        if isinstance(translated, OutcomeUnknown):
+            self._condition.fail(translated)
+        self._condition.in_trouble |= isinstance(translated, StoreUnavailable)
+        return translated
 
     def _run_transaction(self, batch: list[Ticket[Operation]]) -> None:
         transaction = Transaction(self._connection, self._leases)
@@ -149,6 +156,7 @@ class SqliteWriter:
             translated = translate_commit(error)
             if isinstance(translated, OutcomeUnknown):
                 self._condition.fail(translated)
+            self._condition.in_trouble |= isinstance(translated, StoreUnavailable)
             raise translated from error
         self._durability.committed()
         self._tally.apply(transaction.deltas)

@@ -5,11 +5,13 @@ from datetime import datetime, timedelta
 
 from store.job import AttemptStatus, Job, JobStatus
 from store.leases import Lease
-from store.transitions import Cancelled, Completed, Failed, Outcome
+from store.transitions import FREE_CRASHES, Cancelled, Completed, Failed, Outcome
 from tests.fake_clock import FakeClock
 
 #: How often a job may take the service down while it runs alone.
 SOLO_LIMIT = 2
+#: How many lines a job's log keeps.
+LOG_LINES = 3
 
 
 @dataclass
@@ -26,6 +28,7 @@ class Expected:
     failures: int = 0
     interruptions: int = 0
     solo_crashes: int = 0
+    shared_crashes: int = 0
     cancel_requested: bool = False
     suspect: bool = False
     alone: bool = False
@@ -34,7 +37,8 @@ class Expected:
     holder: str | None = None
     expires: float = 0.0
     attempts: list[AttemptStatus] = field(default_factory=list)
-    log: list[str] = field(default_factory=list)
+    #: Number and message of each line.
+    log: list[tuple[int, str]] = field(default_factory=list)
 
 
 #: What of a job is compared.
@@ -125,11 +129,21 @@ class Model:
                 job.interruptions += 1
                 self._settle(job, AttemptStatus.INTERRUPTED, self._again(job))
 
-    def crash(self, job: Expected, *, suspect: bool, solo_limit: float) -> None:
-        """End the attempt because its process died."""
+    def log(self, job: Expected, messages: list[str], skipped: int) -> None:
+        """Add lines to its log; only those with the highest numbers stay."""
+        if messages:
+            last = job.log[-1][0] if job.log else 0
+            job.log += enumerate(messages, last + skipped + 1)
+            job.log = [(number, message) for number, message in job.log if number > job.log[-1][0] - LOG_LINES]
+
+    def crash(self, job: Expected, *, suspect: bool, solo_limit: float, others: bool) -> None:
+        """End the attempt because its process died, under others, too, or not."""
+        shared = others and not job.alone
+        job.shared_crashes += shared
         job.solo_crashes += job.alone
         guilty = job.solo_crashes >= solo_limit
-        self._fail(job, Failed(None, final=guilty, how=AttemptStatus.CRASHED))  # type: ignore[arg-type]
+        counts = not shared or job.shared_crashes > FREE_CRASHES
+        self._fail(job, Failed(None, final=guilty, how=AttemptStatus.CRASHED, counts=counts))  # type: ignore[arg-type]
         job.suspect = suspect and job.status is JobStatus.PENDING and job.queue not in self.paused
 
     def cancel(self, job: Expected) -> None:
@@ -142,7 +156,7 @@ class Model:
     def retry(self, job: Expected) -> None:
         """Give it a new life."""
         job.status, job.run_at, job.finished_at = JobStatus.PENDING, self._clock.now(), None
-        job.failures, job.solo_crashes, job.cancel_requested = 0, 0, False
+        job.failures, job.solo_crashes, job.shared_crashes, job.cancel_requested = 0, 0, 0, False
 
     def expire(self) -> set[str]:
         """End every lease that ran out; the ids whose attempt that ended."""
@@ -161,11 +175,11 @@ class Model:
             job.suspect = job.suspect and job.queue not in self.paused
             job.holder = None
         for job in running:
-            self.crash(job, suspect=True, solo_limit=SOLO_LIMIT)
+            self.crash(job, suspect=True, solo_limit=SOLO_LIMIT, others=len(running) > 1)
         return {job.id for job in running}
 
     def _fail(self, job: Expected, outcome: Failed) -> None:
-        job.failures += 1
+        job.failures += outcome.counts
         over = outcome.final or job.failures >= job.max_attempts
         after = JobStatus.FAILED if over and not job.cancel_requested else self._again(job)
         self._settle(job, outcome.how, after)

@@ -1,11 +1,12 @@
 """Jobs, leases and outcomes for tests, and the short ways to bring a job into a state."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 import msgspec
 
-from store.job import Job, JobError, JobStatus, LogLine, NewJob, Progress
+from store.job import Job, JobError, JobStatus, LogLine, NewJob, NewLogLine, Progress
 from store.leases import Lease
 from store.protocol import JobFilter, JobStore
 from store.transitions import Cancelled, Completed, Failed, Interrupted, Outcome
@@ -36,9 +37,16 @@ def new_job(**fields: Any) -> NewJob:
     return NewJob(**({"type": "echo", "payload": msgspec.Raw(payload)} | fields))
 
 
-def line(text: str, attempt: int = 1, seconds: float = 0) -> LogLine:
+def line(text: str, attempt: int = 1, seconds: float = 0) -> NewLogLine:
     """A log line, ``seconds`` after the start of the test."""
-    return LogLine(START + timedelta(seconds=seconds), attempt, "info", text)
+    return NewLogLine(START + timedelta(seconds=seconds), attempt, "info", text)
+
+
+def numbered(lines: Sequence[NewLogLine], first: int = 1) -> list[LogLine]:
+    """The lines as the store shows them; the first one has this number."""
+    return [
+        LogLine(number, each.time, each.attempt, each.level, each.message) for number, each in enumerate(lines, first)
+    ]
 
 
 def create(store: JobStore, **fields: Any) -> Job:

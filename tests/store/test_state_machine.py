@@ -28,7 +28,7 @@ from store.protocol import DueJob, JobStore, Note
 from store.transitions import Failed, Outcome
 from tests.fake_clock import FakeClock
 from tests.store.every_store import EVERY_STORE, PERSISTENT
-from tests.store.model import SOLO_LIMIT, Expected, Model, view
+from tests.store.model import LOG_LINES, SOLO_LIMIT, Expected, Model, view
 from tests.store.recount import check_counts
 from tests.store.samples import (
     BOOM,
@@ -52,6 +52,10 @@ OUTCOMES = st.sampled_from(
 #: How far an attempt's number is from the running one's: mostly right, now and then of a stale worker.
 OFF_BY = st.sampled_from([0, 0, 0, 0, -1, 1])
 
+MESSAGES = st.lists(st.sampled_from("abc"), max_size=LOG_LINES + 1)
+#: How many lines were left out before those of a note.
+SKIPPED = st.sampled_from([0, 0, 0, 1, 5])
+
 
 class StoreMachine(RuleBasedStateMachine):
     """Each rule does one thing to the store and to the model and compares the answers."""
@@ -69,7 +73,8 @@ class StoreMachine(RuleBasedStateMachine):
 
     def open(self) -> JobStore:
         self.starts += 1
-        return EVERY_STORE[self.kind](Path(self.directory.name), self.clock, random.Random(self.starts))
+        rng = random.Random(self.starts)
+        return EVERY_STORE[self.kind](Path(self.directory.name), self.clock, rng, log_lines=LOG_LINES)
 
     @initialize(target=ids, queues=st.lists(QUEUES, min_size=4, max_size=4))
     def begin_with_some_jobs(self, queues: list[str]) -> MultipleResults[str]:
@@ -146,7 +151,7 @@ class StoreMachine(RuleBasedStateMachine):
                 end()
             return
         finished = end()
-        job.log.append("end")
+        self.model.log(job, ["end"], 0)
         self.model.end(job, outcome)
         assert (finished.status, finished.run_at) == (job.status, None if job.finished_at else job.run_at)
         claimed = claim_next is not None and self.model.claim(*claim_next)
@@ -160,13 +165,24 @@ class StoreMachine(RuleBasedStateMachine):
             with pytest.raises(StaleAttempt):
                 self.store.finish_job(job_id, job.attempt if job else 1, outcome)
 
-    @rule(job_id=ids, off_by=OFF_BY)
-    def note(self, job_id: str, off_by: int) -> None:
+    @rule(job_id=ids, off_by=OFF_BY, messages=MESSAGES, skipped=SKIPPED)
+    def note(self, job_id: str, off_by: int, messages: list[str], skipped: int) -> None:
         job = self.model.jobs.get(job_id)
         attempt = (job.attempt if job else 1) + off_by
-        self.store.record_notes([Note(job_id, attempt, None, (line("note"),))])
+        self.store.record_notes([Note(job_id, attempt, None, tuple(map(line, messages)), skipped)])
         if job and job.status is JobStatus.PROCESSING and not off_by:
-            job.log.append("note")
+            self.model.log(job, messages, skipped)
+
+    @rule(job_id=ids, after=st.integers(0, 6), tail=st.none() | st.integers(1, 4))
+    def read_log(self, job_id: str, after: int, tail: int | None) -> None:
+        job = self.model.jobs.get(job_id)
+        if job is None:
+            with pytest.raises(JobNotFound):
+                self.store.list_log(job_id, after=after, tail=tail)
+            return
+        wanted = [each for each in job.log if each[0] > after]
+        shown = [(each.number, each.message) for each in self.store.list_log(job_id, after=after, tail=tail)]
+        assert shown == (wanted if tail is None else wanted[-tail:])
 
     @rule(job_id=ids, off_by=OFF_BY)
     def end_solitude(self, job_id: str, off_by: int) -> None:
@@ -277,7 +293,7 @@ class StoreMachine(RuleBasedStateMachine):
         try:
             for job in self.model.jobs.values():
                 assert [attempt.status for attempt in self.store.list_attempts(job.id)] == job.attempts
-                assert [logged.message for logged in self.store.list_log(job.id)] == job.log
+                assert [(logged.number, logged.message) for logged in self.store.list_log(job.id)] == job.log
         finally:
             self.store.close()
             self.directory.cleanup()

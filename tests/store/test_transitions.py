@@ -11,6 +11,7 @@ from msgspec.structs import asdict, replace
 from store.errors import IllegalTransition
 from store.job import TRANSITIONS, Attempt, AttemptStatus, Job, JobError, JobStatus, Progress, check_transition
 from store.transitions import (
+    FREE_CRASHES,
     Cancelled,
     Completed,
     Failed,
@@ -229,7 +230,7 @@ def test_a_crash_counts_and_only_a_job_that_runs_again_is_a_suspect(
     fields: dict[str, Any], solo_limit: int, suspect: bool, status: JobStatus, solo_crashes: int
 ) -> None:
     job = running(**fields)
-    change = crashed(job, LATER, solo_limit=solo_limit, suspect=suspect)
+    change = crashed(job, LATER, solo_limit=solo_limit, suspect=suspect, beside_others=False)
     after = change.job
     assert (after.status, after.solo_crashes, after.failures) == (status, solo_crashes, job.failures + 1)
     assert after.suspect == (suspect and status is JobStatus.PENDING)
@@ -240,15 +241,43 @@ def test_a_crash_counts_and_only_a_job_that_runs_again_is_a_suspect(
 
 def test_a_crash_says_whether_the_job_was_alone_and_when_it_is_not_run_again() -> None:
     def message(**fields: Any) -> str:
-        error = crashed(running(**fields), LATER, solo_limit=2, suspect=True).job.error
+        error = crashed(running(**fields), LATER, solo_limit=2, suspect=True, beside_others=True).job.error
         assert isinstance(error, JobError)
         assert error.type == "Crashed"
         return error.message
 
-    assert "alone" not in message()
-    assert "alone" in message(alone=True)
+    assert "ran beside others; any of them may be the cause, so it costs no attempt" in message()
+    assert "beside others, 6 times by now; past 5 it costs an attempt" in message(shared_crashes=FREE_CRASHES)
+    assert "ran alone in it" in message(alone=True)
     assert "2 times" in message(alone=True, solo_crashes=1)
-    assert "not run again" in message(alone=True, solo_crashes=1)
+    assert "held to be the cause and is not run again" in message(alone=True, solo_crashes=1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "failures", "shared_crashes"),
+    [
+        ({}, 0, 1),
+        ({"max_attempts": 1}, 0, 1),
+        ({"shared_crashes": FREE_CRASHES - 1}, 0, FREE_CRASHES),
+        ({"shared_crashes": FREE_CRASHES}, 1, FREE_CRASHES + 1),
+        ({"alone": True}, 1, 0),
+    ],
+)
+def test_a_crash_beside_others_costs_no_attempt_so_often(
+    fields: dict[str, Any], failures: int, shared_crashes: int
+) -> None:
+    after = crashed(running(**fields), LATER, solo_limit=2, suspect=True, beside_others=True).job
+    assert (after.failures, after.shared_crashes) == (failures, shared_crashes)
+    assert (after.status, after.suspect) == (JobStatus.PENDING, True)
+
+
+def test_a_job_that_takes_the_service_down_beside_others_only_is_failed_in_the_end() -> None:
+    job = job_in(JobStatus.PENDING, max_attempts=3)
+    crashes = 0
+    while job.status is JobStatus.PENDING:
+        job = crashed(claimed(job, LATER), LATER, solo_limit=2, suspect=True, beside_others=True).job
+        crashes += 1
+    assert (job.status, crashes, job.failures) == (JobStatus.FAILED, FREE_CRASHES + 3, 3)
 
 
 def test_cancelling_a_pending_job_ends_it() -> None:
@@ -271,7 +300,15 @@ def test_a_final_job_is_not_cancelled(status: JobStatus) -> None:
 @pytest.mark.parametrize("status", [JobStatus.FAILED, JobStatus.CANCELLED])
 def test_a_retry_gives_a_fresh_budget_and_keeps_the_history(status: JobStatus) -> None:
     job = job_in(
-        status, attempt=7, failures=3, interruptions=2, solo_crashes=2, cancel_requested=True, error=BOOM, result=JSON
+        status,
+        attempt=7,
+        failures=3,
+        interruptions=2,
+        solo_crashes=2,
+        shared_crashes=4,
+        cancel_requested=True,
+        error=BOOM,
+        result=JSON,
     )
     after = retried(job, LATER)
     assert differences(job, after) == {
@@ -280,6 +317,7 @@ def test_a_retry_gives_a_fresh_budget_and_keeps_the_history(status: JobStatus) -
         "finished_at": None,
         "failures": 0,
         "solo_crashes": 0,
+        "shared_crashes": 0,
         "cancel_requested": False,
         "result": None,
         "progress": Progress(),

@@ -4,9 +4,9 @@ SELECT max(id) FROM jobs;
 -- name: insert_job
 INSERT INTO jobs (
     id, type, queue, priority, payload, max_attempts, timeout, tags, created_at, run_at, backoff,
-    traceparent, idempotency_key, fingerprint
+    traceparent, submitted_by, idempotency_key, fingerprint
 )
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: insert_tag
 INSERT INTO job_tags (tag, job) VALUES (?, ?) ON CONFLICT DO NOTHING;
@@ -14,8 +14,14 @@ INSERT INTO job_tags (tag, job) VALUES (?, ?) ON CONFLICT DO NOTHING;
 -- name: insert_attempt
 INSERT INTO attempts (job, attempt, status, started_at, finished_at, error) VALUES (?, ?, ?, ?, ?, ?);
 
+-- name: last_line
+SELECT max(line) FROM log_lines WHERE job = ?;
+
 -- name: insert_log_line
-INSERT INTO log_lines (job, attempt, time, level, message) VALUES (?, ?, ?, ?, ?);
+INSERT INTO log_lines (job, line, attempt, time, level, message) VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: delete_old_lines
+DELETE FROM log_lines WHERE job = ? AND line <= ?;
 
 -- name: find_idempotency_key
 SELECT id, fingerprint FROM jobs WHERE idempotency_key = ?;
@@ -24,29 +30,33 @@ SELECT id, fingerprint FROM jobs WHERE idempotency_key = ?;
 SELECT
     id, type, queue, status, priority, payload, result, error, progress_fraction, progress_message, attempt,
     interruptions, cancel_requested, max_attempts, timeout, tags, created_at, run_at, started_at, finished_at, backoff,
-    failures, suspect, alone, solo_crashes, traceparent, number
+    failures, suspect, alone, solo_crashes, traceparent, submitted_by, shared_crashes, number
 FROM jobs
 WHERE id = ?;
+
+-- name: find_number
+SELECT number FROM jobs WHERE id = ?;
 
 -- name: list_jobs
 SELECT
     id, type, queue, status, priority, payload, result, error, progress_fraction, progress_message, attempt,
     interruptions, cancel_requested, max_attempts, timeout, tags, created_at, run_at, started_at, finished_at, backoff,
-    failures, suspect, alone, solo_crashes, traceparent, number
+    failures, suspect, alone, solo_crashes, traceparent, submitted_by, shared_crashes, number
 FROM jobs;
 
 -- name: list_jobs_by_tag
 SELECT
     id, type, queue, status, priority, payload, result, error, progress_fraction, progress_message, attempt,
     interruptions, cancel_requested, max_attempts, timeout, tags, created_at, run_at, started_at, finished_at, backoff,
-    failures, suspect, alone, solo_crashes, traceparent, number
+    failures, suspect, alone, solo_crashes, traceparent, submitted_by, shared_crashes, number
 FROM job_tags CROSS JOIN jobs ON number = job;
 
 -- name: list_attempts
 SELECT attempt, status, started_at, finished_at, error FROM attempts WHERE job = ? ORDER BY attempt;
 
 -- name: list_log
-SELECT time, attempt, level, message FROM log_lines WHERE job = ? ORDER BY number;
+-- Backwards, since it is the last ones that are wanted; a limit of -1 is none.
+SELECT line, time, attempt, level, message FROM log_lines WHERE job = ? AND line > ? ORDER BY line DESC LIMIT ?;
 
 -- name: priorities
 -- Every priority that a queue's pending jobs have, highest first: one seek in jobs_due for each.
@@ -90,7 +100,7 @@ WHERE id = ?3 AND status = 'pending' AND (run_at <= ?1 OR ?2) AND queue NOT IN (
 RETURNING
     id, type, queue, status, priority, payload, result, error, progress_fraction, progress_message, attempt,
     interruptions, cancel_requested, max_attempts, timeout, tags, created_at, run_at, started_at, finished_at, backoff,
-    failures, suspect, alone, solo_crashes, traceparent, number;
+    failures, suspect, alone, solo_crashes, traceparent, submitted_by, shared_crashes, number;
 
 -- name: complete_job
 UPDATE jobs
@@ -105,7 +115,7 @@ UPDATE jobs
 SET
     status = ?, result = ?, error = ?, progress_fraction = ?, progress_message = ?, attempt = ?, interruptions = ?,
     cancel_requested = ?, run_at = ?, started_at = ?, finished_at = ?, failures = ?, suspect = ?, alone = ?,
-    solo_crashes = ?
+    solo_crashes = ?, shared_crashes = ?
 WHERE number = ?;
 
 -- name: end_solitude
@@ -121,7 +131,7 @@ SELECT number FROM jobs WHERE id = ? AND attempt = ? AND status = 'processing';
 SELECT
     id, type, queue, status, priority, payload, result, error, progress_fraction, progress_message, attempt,
     interruptions, cancel_requested, max_attempts, timeout, tags, created_at, run_at, started_at, finished_at, backoff,
-    failures, suspect, alone, solo_crashes, traceparent, number
+    failures, suspect, alone, solo_crashes, traceparent, submitted_by, shared_crashes, number
 FROM jobs
 WHERE status = 'processing'
 ORDER BY number;

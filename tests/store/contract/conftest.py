@@ -10,6 +10,9 @@ from store.protocol import JobStore
 from tests.fake_clock import FakeClock
 from tests.store.every_store import EVERY_STORE, PERSISTENT
 
+#: How many lines a job's log keeps in these tests: few, so that they meet the end of it.
+LOG_LINES = 20
+
 
 class Starter:
     """Starts one kind of store, and starts it again as a new process would."""
@@ -24,7 +27,8 @@ class Starter:
 
     def _open(self) -> JobStore:
         self._starts += 1
-        return EVERY_STORE[self._kind](self._directory, self._clock, random.Random(self._starts))
+        rng = random.Random(self._starts)
+        return EVERY_STORE[self._kind](self._directory, self._clock, rng, log_lines=LOG_LINES)
 
     def reopen(self) -> JobStore:
         """Close the store and open it again."""

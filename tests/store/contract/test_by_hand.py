@@ -22,6 +22,7 @@ from tests.store.samples import (
     create_processing,
     finish,
     line,
+    numbered,
 )
 
 FINAL = [status for status in JobStatus if status.is_final]
@@ -140,7 +141,7 @@ def test_a_deleted_job_takes_all_that_is_its_own_along_and_nothing_else(store: J
     assert [job.id for job in all_jobs(store, JobFilter(tag="a"))] == [neighbour.id]
     assert [job.id for job in all_jobs(store, JobFilter(tag="b"))] == [neighbour.id]
     assert [attempt.error for attempt in store.list_attempts(neighbour.id)] == [BOOM]
-    assert store.list_log(neighbour.id) == [line("of the neighbour")]
+    assert store.list_log(neighbour.id) == numbered([line("of the neighbour")])
 
 
 def test_nothing_of_a_deleted_job_comes_back_in_a_new_one(store: JobStore) -> None:

@@ -21,6 +21,7 @@ from tests.store.samples import (
     finish,
     line,
     new_job,
+    numbered,
 )
 
 CALLS: dict[str, Callable[[JobStore, str], object]] = {
@@ -97,7 +98,7 @@ def test_attempts_and_lines_are_there_after_a_restart(store: JobStore, reopen: C
     attempts = store.list_attempts(job.id)
     store = reopen()
     assert store.list_attempts(job.id) == attempts
-    assert store.list_log(job.id) == [line("noted"), line("last")]
+    assert store.list_log(job.id) == numbered([line("noted"), line("last")])
 
 
 def test_ids_go_on_rising_after_a_restart(store: JobStore, reopen: Callable[[], JobStore]) -> None:

@@ -25,6 +25,7 @@ from tests.store.samples import (
     create_processing,
     finish,
     line,
+    numbered,
 )
 
 OUTCOMES: list[Outcome] = [
@@ -115,7 +116,7 @@ def test_a_finished_job_is_nobodys(store: JobStore) -> None:
 def test_what_the_attempt_noted_last_is_kept(store: JobStore) -> None:
     job = create_processing(store)
     store.finish_job(job.id, 1, DONE, lines=[line("one"), line("two")], progress=HALF)
-    assert store.list_log(job.id) == [line("one"), line("two")]
+    assert store.list_log(job.id) == numbered([line("one"), line("two")])
     assert store.get_job(job.id).progress == Progress(1.0, "half of it")
 
 

@@ -1,9 +1,9 @@
 """What running attempts have to say: progress and log lines."""
 
-from store.job import JobStatus, LogLine, Progress
+from store.job import JobStatus, NewLogLine, Progress
 from store.protocol import JobStore, Note
 from tests.fake_clock import START
-from tests.store.samples import HALF, OURS, create, create_in, create_processing, line
+from tests.store.samples import HALF, OURS, create, create_in, create_processing, line, numbered
 
 
 def test_progress_and_lines_of_running_attempts_are_stored(store: JobStore) -> None:
@@ -16,8 +16,8 @@ def test_progress_and_lines_of_running_attempts_are_stored(store: JobStore) -> N
         ]
     )
     assert store.get_job(one.id).progress == Progress(0.75, "größe\0")
-    assert store.list_log(one.id) == [line("a"), line("b"), line("d")]
-    assert store.list_log(other.id) == [line("c")]
+    assert store.list_log(one.id) == numbered([line("a"), line("b"), line("d")])
+    assert store.list_log(other.id) == numbered([line("c")])
 
 
 def test_a_note_without_progress_leaves_it_as_it_is(store: JobStore) -> None:
@@ -53,9 +53,9 @@ def test_no_notes_are_no_trouble(store: JobStore) -> None:
 def test_a_line_comes_back_as_it_was_logged(store: JobStore) -> None:
     job = create_processing(store)
     lines = [
-        LogLine(START, 1, level, text)
+        NewLogLine(START, 1, level, text)
         for level in ("debug", "info", "warning", "error")
         for text in ("", "a\nb\tc", "größe 😀 \0 end", "x" * 8192)
     ]
     store.record_notes([Note(job.id, 1, None, tuple(lines))])
-    assert store.list_log(job.id) == lines
+    assert store.list_log(job.id) == numbered(lines)

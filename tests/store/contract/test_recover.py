@@ -6,7 +6,7 @@ import pytest
 
 from store.job import AttemptStatus, Job, JobStatus
 from store.protocol import JobStore
-from store.transitions import crashed
+from store.transitions import FREE_CRASHES, crashed
 from tests.fake_clock import FakeClock
 from tests.store.samples import OURS, THEIRS, all_jobs, claim, create, create_in, create_processing, finish
 
@@ -25,7 +25,7 @@ def test_a_job_that_was_running_is_pending_again_and_a_suspect(
     clock.advance(1)
     store = restart()
     recovery = store.recover(solo_limit=2)
-    expected = crashed(job, clock.now(), solo_limit=2, suspect=True).job
+    expected = crashed(job, clock.now(), solo_limit=2, suspect=True, beside_others=False).job
     assert recovery.crashed == [expected]
     assert recovery.suspects == [job.id]
     assert store.get_job(job.id) == expected
@@ -129,7 +129,7 @@ def test_a_job_that_takes_the_service_down_while_alone_is_failed_at_the_limit(
     assert job.error.type == "Crashed"
 
 
-def test_crashes_beside_others_do_not_count_as_alone(store: JobStore, restart: Restart) -> None:
+def test_crashes_outside_of_the_quarantine_do_not_count_as_alone(store: JobStore, restart: Restart) -> None:
     job = create(store, max_attempts=100)
     for _ in range(5):
         claim(store, job)
@@ -137,6 +137,60 @@ def test_crashes_beside_others_do_not_count_as_alone(store: JobStore, restart: R
         store.recover(solo_limit=2)
         job = store.get_job(job.id)
     assert (job.status, job.solo_crashes, job.failures) == (JobStatus.PENDING, 0, 5)
+
+
+def crash_beside(store: JobStore, jobs: list[Job], restart: Restart) -> tuple[JobStore, list[Job]]:
+    """Run the jobs beside each other and let the service die."""
+    for job in jobs:
+        claim(store, job)
+    store = restart()
+    assert len(store.recover(solo_limit=2).crashed) == len(jobs)
+    return store, [store.get_job(job.id) for job in jobs]
+
+
+def test_jobs_that_ran_beside_each_other_keep_their_attempts_and_are_all_suspects(
+    store: JobStore, restart: Restart
+) -> None:
+    jobs = [create(store, max_attempts=1), create(store, max_attempts=2)]
+    store, jobs = crash_beside(store, jobs, restart)
+    assert [(job.status, job.failures, job.shared_crashes, job.suspect) for job in jobs] == [
+        (JobStatus.PENDING, 0, 1, True)
+    ] * 2
+    assert store.recover(solo_limit=2).suspects == [job.id for job in jobs]
+    statuses = [[attempt.status for attempt in store.list_attempts(job.id)] for job in jobs]
+    assert statuses == [[AttemptStatus.CRASHED]] * 2
+
+
+def test_a_crash_beside_others_costs_an_attempt_once_it_has_happened_too_often(
+    store: JobStore, restart: Restart
+) -> None:
+    jobs = [create(store, max_attempts=1), create(store, max_attempts=2)]
+    for crashes in range(1, FREE_CRASHES + 1):
+        store, jobs = crash_beside(store, jobs, restart)
+        assert [(job.failures, job.shared_crashes) for job in jobs] == [(0, crashes)] * 2
+    store, jobs = crash_beside(store, jobs, restart)
+    assert [(job.status, job.failures) for job in jobs] == [(JobStatus.FAILED, 1), (JobStatus.PENDING, 1)]
+
+
+def test_a_suspect_is_not_excused_by_an_attempt_that_was_still_there_when_it_ran_alone(
+    store: JobStore, restart: Restart
+) -> None:
+    """The end of an abandoned attempt may not have been written yet."""
+    alone, other = create(store), create(store)
+    claim(store, other)
+    claim(store, alone, alone=True)
+    store = restart()
+    store.recover(solo_limit=2)
+    alone, other = store.get_job(alone.id), store.get_job(other.id)
+    assert (alone.solo_crashes, alone.shared_crashes, alone.failures) == (1, 0, 1)
+    assert (other.solo_crashes, other.shared_crashes, other.failures) == (0, 1, 0)
+
+
+def test_a_retry_by_hand_forgets_the_crashes(store: JobStore, restart: Restart) -> None:
+    store, jobs = crash_beside(store, [create(store), create(store)], restart)
+    store.cancel_job(jobs[0].id)
+    assert store.retry_job(jobs[0].id).shared_crashes == 0
+    assert store.get_job(jobs[1].id).shared_crashes == 1
 
 
 def test_a_job_whose_solitude_ended_is_not_held_to_be_the_cause(store: JobStore, restart: Restart) -> None:

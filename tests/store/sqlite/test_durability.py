@@ -169,7 +169,7 @@ def test_a_failed_sync_is_answered_unknown_and_nothing_is_written_after_it(store
         create(store)
     disk.fails = False
     for operation in (lambda: create(store), store.flush):
-        with pytest.raises(StoreUnavailable, match="an earlier write failed") as caught:
+        with pytest.raises(StoreUnavailable, match="nothing is written any more") as caught:
             operation()
         assert not isinstance(caught.value, OutcomeUnknown)
 
@@ -285,7 +285,7 @@ def test_a_failed_checkpoint_fails_the_store(store: SqliteStore, monkeypatch: py
     for _ in range(2):
         with pytest.raises(OutcomeUnknown):
             store.maintain()
-    with pytest.raises(StoreUnavailable, match="an earlier write failed"):
+    with pytest.raises(StoreUnavailable, match="nothing is written any more"):
         create(store)
 
 

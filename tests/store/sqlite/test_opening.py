@@ -14,11 +14,16 @@ from store.errors import CannotOpenStore, OutcomeUnknown, SchemaTooNew, StoreInU
 from store.queries import load_migrations, load_queries
 from store.sqlite import SqliteStore
 from tests.fake_clock import FakeClock
-from tests.store.samples import create
+from tests.store.samples import create, new_job
 
 
 def open_sqlite(path: Path) -> SqliteStore:
     return SqliteStore(path, FakeClock(), random.Random(1))
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    """All files but the lock, by name."""
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.suffix != ".lock"}
 
 
 def schema_of(path: Path) -> list[tuple[object, ...]]:
@@ -61,6 +66,15 @@ def foreign(path: Path) -> None:
     connection.close()
 
 
+def foreign_that_was_killed(path: Path) -> None:
+    """What it wrote last is in the WAL."""
+    script = (
+        "import apsw, os, sys; db = apsw.Connection(sys.argv[1]); db.execute('CREATE TABLE notes (text)');"
+        "db.pragma('journal_mode', 'wal'); db.execute('INSERT INTO notes VALUES (1)'); os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(path)], check=True)
+
+
 def newer(path: Path) -> None:
     open_sqlite(path).close()
     connection = apsw.Connection(str(path))
@@ -76,6 +90,7 @@ def noise(path: Path) -> None:
     ("make", "error", "message"),
     [
         (foreign, CannotOpenStore, "another program's database"),
+        (foreign_that_was_killed, CannotOpenStore, "another program's database"),
         (newer, SchemaTooNew, "its schema has version 999, but this Gofer knows versions up to"),
         (noise, CannotOpenStore, "not a SQLite database"),
     ],
@@ -86,10 +101,10 @@ def test_a_file_that_is_not_ours_is_refused_and_stays_as_it_is(
     path = tmp_path / "gofer.db"
     assert callable(make)
     make(path)
-    before = path.read_bytes()
+    before = contents(tmp_path)
     with pytest.raises(error, match=message):
         open_sqlite(path)
-    assert path.read_bytes() == before
+    assert contents(tmp_path) == before
 
 
 def test_a_refused_file_is_not_left_locked(tmp_path: Path) -> None:
@@ -124,6 +139,46 @@ def test_applying_every_migration_step_by_step_gives_the_schema_of_a_fresh_file(
         connection.execute(script)
     connection.close()
     assert schema_of(tmp_path / "stepwise.db") == schema_of(tmp_path / "fresh.db")
+
+
+def test_lines_that_were_logged_before_they_had_numbers_are_kept_and_get_them(tmp_path: Path) -> None:
+    connection = apsw.Connection(str(tmp_path / "gofer.db"))
+    connection.execute(load_migrations("sqlite")[0])
+    connection.execute("PRAGMA application_id = 0x474F4652; PRAGMA user_version = 1")
+    insert_job = (
+        "INSERT INTO jobs (id, type, queue, priority, payload, max_attempts, timeout, created_at, run_at)"
+        " VALUES (?, 'echo', 'default', 0, 'null', 5, 60, 0, 0)"
+    )
+    one, other = "01a20c2a-c6f9-72bc-969e-ad5505ad248e", "01a20c2a-c70f-79d7-8183-2347f836eb1c"
+    connection.executemany(insert_job, [(one,), (other,)])
+    insert_line = "INSERT INTO log_lines (job, attempt, time, level, message) VALUES (?, ?, ?, 'info', ?)"
+    connection.executemany(insert_line, [(1, 1, 0, "a"), (2, 1, 1, "b"), (1, 1, 2, "c"), (1, 2, 3, "d")])
+    connection.close()
+
+    store = open_sqlite(tmp_path / "gofer.db")
+    lines = store.list_log(one)
+    assert [(line.number, line.attempt, line.message) for line in lines] == [(1, 1, "a"), (2, 1, "c"), (3, 2, "d")]
+    assert [(line.number, line.message) for line in store.list_log(other)] == [(1, "b")]
+    store.close()
+
+
+def test_a_file_of_the_first_version_keeps_its_jobs(tmp_path: Path) -> None:
+    job_id = "01a20c2a-c6f9-72bc-969e-ad5505ad248e"
+    connection = apsw.Connection(str(tmp_path / "gofer.db"))
+    connection.execute(load_migrations("sqlite")[0])
+    connection.pragma("application_id", 0x474F4652)
+    connection.pragma("user_version", 1)
+    connection.execute(
+        "INSERT INTO jobs (id, type, queue, priority, payload, max_attempts, timeout, created_at, run_at,"
+        " idempotency_key) VALUES (?, 'echo', 'default', 0, '1', 5, 60, 0, 0, 'key')",
+        (job_id,),
+    )
+    connection.close()
+    store = open_sqlite(tmp_path / "gofer.db")
+    job = store.get_job(job_id)
+    assert (bytes(job.payload), job.traceparent, job.submitted_by) == (b"1", None, None)
+    assert store.create_jobs([new_job(idempotency_key="key")])[0].replayed
+    store.close()
 
 
 def test_every_query_fits_the_schema(tmp_path: Path) -> None:
