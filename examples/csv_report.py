@@ -123,7 +123,11 @@ class Source:
             encoding = "utf-8"
 
 
-@handler("csv_report", timeout=600)
+@handler(
+    "csv_report",
+    timeout=600,
+    example={"path": "orders.csv", "column": "amount", "group_by": "region"},
+)
 def csv_report(ctx: JobContext, payload: CsvReport) -> dict[str, object]:
     """Summarise one column of a CSV text."""
     with _open(payload) as stream:

@@ -27,7 +27,7 @@ class Slept(TypedDict):
     slept: float
 
 
-@handler("echo")
+@handler("echo", example={"hello": "world"})
 def echo(ctx: JobContext, payload: object) -> object:  # noqa: ARG001
     """Return the payload."""
     return payload

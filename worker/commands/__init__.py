@@ -1,0 +1,1 @@
+"""Commands: programs that the operator declares, each one a type of job."""
