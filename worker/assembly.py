@@ -15,10 +15,12 @@ from worker.abandoned import AbandonedThreads
 from worker.backlog import Backlog
 from worker.dispatcher import Dispatcher
 from worker.executor import Executor
-from worker.final_watch import FinalWatch
 from worker.finisher import Finisher
+from worker.follower import Follower
 from worker.intake import Intake
+from worker.isolation.children import Children
 from worker.job_queue import JobQueue
+from worker.job_watch import JobWatch
 from worker.loop import Loop
 from worker.quarantine import Quarantine
 from worker.reaper import Reaper
@@ -49,7 +51,8 @@ class Parts:
     #: Do not even wait any longer for the store.
     give_up: threading.Event
     store_health: StoreHealth
-    finals: FinalWatch
+    finals: JobWatch
+    follower: Follower
     running: RunningJobs
     abandoned: AbandonedThreads
     #: The buffers, by the queue's name.
@@ -58,6 +61,8 @@ class Parts:
     intake: Intake
     finisher: Finisher
     watchdog: Watchdog
+    #: The processes of isolated handlers.
+    children: Children
     #: The workers, by the queue's name.
     pools: Mapping[str, WorkerPool]
     self_check: SelfCheck
@@ -68,7 +73,7 @@ class Parts:
     @property
     def loops(self) -> tuple[Loop, ...]:
         """Every loop."""
-        return (self.quarantine.loop, *self.services)
+        return (self.quarantine.loop, self.children.loop, *self.services)
 
 
 def assemble(
@@ -82,6 +87,7 @@ def assemble(
     max_backlog: int,
     retention: Mapping[JobStatus, float],
     max_result_bytes: int,
+    log_lines: int,
     max_abandoned: int,
     quarantine_limit: float,
     quarantine_total: float,
@@ -94,7 +100,7 @@ def assemble(
     lease = Lease(secrets.token_hex(8), _LEASE)
     stop, give_up = threading.Event(), threading.Event()
     store_health = StoreHealth(on_fatal)
-    finals = FinalWatch()
+    finals, logs = JobWatch(), JobWatch()
     running = RunningJobs()
     abandoned = AbandonedThreads(max_abandoned)
     queues = {name: JobQueue(name, stop, clock.monotonic) for name in sizes}
@@ -107,7 +113,7 @@ def assemble(
         dispatcher=dispatcher,
         backlog=Backlog(store, max_backlog),
     )
-    recorder = Recorder(store, running)
+    recorder = Recorder(store, running, logs)
     syncer = Syncer(store)
     reaper = Reaper(store=store, lease=lease, queues=queues, running=running, dispatcher=dispatcher, finals=finals)
     finisher = Finisher(
@@ -117,9 +123,11 @@ def assemble(
         recorder=recorder,
         dispatcher=dispatcher,
         finals=finals,
+        logs=logs,
         syncer=syncer,
     )
     watchdog = Watchdog(running, finisher, abandoned, clock, rng, grace=grace)
+    children = Children(registry, clock, workers=sum(sizes.values()), max_result_bytes=max_result_bytes)
     executor = Executor(
         store=store,
         lease=lease,
@@ -131,10 +139,12 @@ def assemble(
         dispatcher=dispatcher,
         finisher=finisher,
         watchdog=watchdog,
+        children=children,
         store_health=store_health,
         stop=stop,
         give_up=give_up,
         max_result_bytes=max_result_bytes,
+        log_lines=log_lines,
     )
     pools = {
         name: WorkerPool(queues[name], size, executor=executor, running=running, abandoned=abandoned, stop=stop)
@@ -160,6 +170,7 @@ def assemble(
         give_up=give_up,
         store_health=store_health,
         finals=finals,
+        follower=Follower(store, clock, finals, logs),
         running=running,
         abandoned=abandoned,
         queues=queues,
@@ -167,6 +178,7 @@ def assemble(
         intake=intake,
         finisher=finisher,
         watchdog=watchdog,
+        children=children,
         pools=pools,
         self_check=self_check,
         quarantine=quarantine,

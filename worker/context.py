@@ -1,14 +1,17 @@
 """What a handler is given beside its payload."""
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from store.clock import Clock
 from store.job import Job
 from worker.errors import Cancelled
-from worker.notes import Notes
+
+log = logging.getLogger(__name__)
 
 _LEVELS = frozenset({"debug", "info", "warning", "error"})
 
@@ -32,7 +35,11 @@ class CancelEvent(threading.Event):
         super().set()
         with self._lock:
             for callback in self._callbacks:
-                callback()
+                try:
+                    callback()
+                except BaseException:
+                    # The handler's own code, in the thread of somebody who has others to tell.
+                    log.exception("what a handler wanted to be called when it is to end has failed")
 
     @contextmanager
     def calling(self, callback: Callable[[], None]) -> Iterator[None]:
@@ -73,6 +80,18 @@ class CancelEvent(threading.Event):
         return is_set
 
 
+class Notes(Protocol):
+    """Where log lines and progress go."""
+
+    def log(self, time: datetime, level: str, text: str) -> None:
+        """Keep a line."""
+        ...
+
+    def progress(self, fraction: float, message: str) -> None:
+        """Keep the progress."""
+        ...
+
+
 class JobContext:
     """The running attempt, seen from its handler. Safe to use from threads that the handler starts."""
 
@@ -106,7 +125,7 @@ class JobContext:
     def log(self, text: str, level: str = "info") -> None:
         """Add a line to the job's log; ``level`` is debug, info, warning or error.
 
-        A line keeps 8,192 characters and an attempt 1,000 lines.
+        A line keeps 8,192 characters, and a job its last 1,000 lines unless the operator chose another number.
         """
         if level not in _LEVELS:
             raise ValueError(f"the level {level!r} is none of debug, info, warning, error")

@@ -143,11 +143,11 @@ class Dispatcher:
 
     def _delay(self) -> float:
         """Seconds until the next turn that nobody needs to ask for."""
-        if any(queue.wants_feed() for queue in self._queues.values()):
-            return 0.0
         now = self._clock.now()
         with self._lock:
-            if not self._open:
+            if not self._open:  # Every queue wants to be fed from the beginning; without this look it would spin.
                 return _LONGEST_SLEEP
             waits = [(run_at - now).total_seconds() for run_at in self._due_at.values()]
+        if any(queue.wants_feed() for queue in self._queues.values()):
+            return 0.0
         return max(0.0, min([*waits, _LONGEST_SLEEP]))

@@ -1,18 +1,19 @@
 """The engine: the one place where everything that runs jobs is spoken to."""
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 
 import msgspec
 
 from store.clock import Clock
 from store.errors import OutcomeUnknown
-from store.job import Job, JobStatus, NewJob
-from store.protocol import Created, JobStore, QueueCount
+from store.job import Job, JobStatus, LogLine, NewJob
+from store.protocol import LOG_LINES, Created, JobStore, QueueCount
 from worker.assembly import assemble
 from worker.errors import UnknownQueue
 from worker.lifecycle import Lifecycle
 from worker.registry import Registry
+from worker.results import MAX_RESULT_BYTES
 
 #: Seconds between two looks at whether a waiting client is still there.
 _CLIENT_CHECK_INTERVAL = 1.0
@@ -53,7 +54,8 @@ class Engine:
         grace: float = 5.0,
         max_backlog: int = 1_000_000,
         retention: Mapping[JobStatus, float] | None = None,
-        max_result_bytes: int = 1_048_576,
+        max_result_bytes: int = MAX_RESULT_BYTES,
+        log_lines: int = LOG_LINES,
         max_abandoned: int = 100,
         quarantine_limit: float = 10.0,
         quarantine_total: float = 60.0,
@@ -68,6 +70,7 @@ class Engine:
         ``max_backlog``: how many jobs may be pending before submissions are refused.
         ``retention``: seconds after which final jobs are deleted, by status; 0 or none keeps them.
         ``max_result_bytes``: the largest result, as JSON.
+        ``log_lines``: how many lines of an attempt may wait to be stored; as many as the store keeps of a job.
         ``max_abandoned``: with more abandoned threads than this still running, no more are replaced.
         ``quarantine_limit``: seconds after which a suspect that still runs is none any more.
         ``quarantine_total``: seconds after the start at which the queues open, whatever suspects are left.
@@ -86,6 +89,7 @@ class Engine:
             max_backlog=max_backlog,
             retention=retention or {},
             max_result_bytes=max_result_bytes,
+            log_lines=log_lines,
             max_abandoned=max_abandoned,
             quarantine_limit=quarantine_limit,
             quarantine_total=quarantine_total,
@@ -178,6 +182,16 @@ class Engine:
                 if job.status.is_final or left <= 0 or self._parts.finals.closed or gone():
                     return job
                 final.wait(min(left, _CLIENT_CHECK_INTERVAL))
+
+    def follow(self, job_id: str, after: int, gone: Callable[[], bool]) -> Generator[list[LogLine], None, None]:
+        """The job's log lines with a number greater than ``after``: those that there are, then new ones.
+
+        They come in batches, about half a second after they were logged, and end after the last
+        line of a final job, or when ``gone``, asked once a second, says that nobody wants more.
+        Nothing is read ahead: what is not taken in time may be deleted meanwhile, as in any log.
+        Raises JobNotFound, also when the job is deleted; ShuttingDown when the service stops first.
+        """
+        return self._parts.follower.follow(job_id, after, gone)
 
     def queues(self) -> list[QueueState]:
         """The configured queues, and others that the store has jobs of, by name."""

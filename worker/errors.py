@@ -10,12 +10,15 @@ from worker.backoff import LONGEST_DELAY
 class Retry(Exception):
     """Raised by a handler: this attempt failed, try again later if attempts are left."""
 
+    #: Here as well, for a class of the handler's own that does not call our ``__init__``.
+    after: float | None = None
+
     def __init__(self, after: float | None = None, reason: str = "") -> None:
         """``after``: seconds until the next attempt, at most a year; None leaves it to the job's backoff."""
         if after is not None and not 0 <= after <= LONGEST_DELAY:
             raise ValueError(f"after is {after}; it must be from 0 to {LONGEST_DELAY:g} seconds")
         super().__init__(reason or "the handler asked for another attempt")
-        self.after = after
+        self.after = None if after is None else float(after)
 
 
 class Fail(Exception):
@@ -34,6 +37,10 @@ class Cancelled(BaseException):
 
 class InvalidResult(Exception):
     """What the handler returned cannot be kept as JSON."""
+
+
+class CommandFailed(Exception):
+    """A command could not be started, or ended otherwise than with exit code 0."""
 
 
 class ShuttingDown(GoferError):

@@ -15,12 +15,13 @@ from store.protocol import JobStore
 from store.transitions import Outcome
 from worker.dispatcher import Dispatcher
 from worker.finisher import Finisher
+from worker.isolation.children import Children
 from worker.outcome import Ending, Returned, decide, raised
 from worker.recorder import Recorder
-from worker.registry import Registry
+from worker.registry import Isolation, Registry
 from worker.results import encode_result
 from worker.running import Run, RunningJobs
-from worker.store_health import StoreHealth
+from worker.store_health import StoreHealth, store_reason
 from worker.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
@@ -47,10 +48,12 @@ class Executor:
         dispatcher: Dispatcher,
         finisher: Finisher,
         watchdog: Watchdog,
+        children: Children,
         store_health: StoreHealth,
         stop: threading.Event,
         give_up: threading.Event,
         max_result_bytes: int,
+        log_lines: int,
     ) -> None:
         """``stop``: begin nothing new. ``give_up``: not even wait any longer for the store."""
         self._store = store
@@ -63,10 +66,12 @@ class Executor:
         self._dispatcher = dispatcher
         self._finisher = finisher
         self._watchdog = watchdog
+        self._children = children
         self._store_health = store_health
         self._stop = stop
         self._give_up = give_up
         self._max_result_bytes = max_result_bytes
+        self._log_lines = log_lines
 
     def claim(self, queue: str, job_id: str, *, alone: bool = False) -> Job | None:
         """Claim a job whose id is in no buffer; None if it cannot be claimed.
@@ -86,7 +91,8 @@ class Executor:
     def begin(self, job: Job, on_abandon: Callable[[], None]) -> Run:
         """Make an attempt known to those who watch it."""
         try:
-            run = Run(job, self._clock, self._on_note, on_abandon, self._registry.stop_time(job.type))
+            stop_time = self._registry.stop_time(job.type)
+            run = Run(job, self._clock, self._on_note, on_abandon, stop_time, log_lines=self._log_lines)
         except BaseException:
             self._running.forget(job.id)  # Else its lease would be renewed for ever.
             raise
@@ -115,6 +121,8 @@ class Executor:
         """Call the handler. Whatever it raises, SystemExit too, is the attempt's and not the thread's end."""
         try:
             spec = self._registry.get(run.job.type)
+            if spec.isolation is Isolation.PROCESS:
+                return self._children.run(run)
             result = spec.function(run.context, spec.decode(run.job.payload))
             return Returned(encode_result(result, self._max_result_bytes))
         except BaseException as error:  # noqa: BLE001 - see above
@@ -170,7 +178,7 @@ class Executor:
         try:
             while True:
                 if self._store_health.report(source, outage):
-                    log.error("the store does not work: %s; trying again until it does", outage)
+                    log.error("%s; trying again until it does", store_reason(outage))
                 if end.wait(wait):
                     raise outage
                 wait = min(2 * wait, _LONGEST_WAIT)

@@ -8,7 +8,7 @@ from store.leases import Lease
 from store.protocol import Finished, JobStore
 from store.transitions import Failed, Outcome
 from worker.dispatcher import Dispatcher
-from worker.final_watch import FinalWatch
+from worker.job_watch import JobWatch
 from worker.recorder import Recorder
 from worker.running import Run, RunningJobs
 from worker.syncer import Syncer
@@ -27,15 +27,18 @@ class Finisher:
         running: RunningJobs,
         recorder: Recorder,
         dispatcher: Dispatcher,
-        finals: FinalWatch,
+        finals: JobWatch,
+        logs: JobWatch,
         syncer: Syncer,
     ) -> None:
+        """``finals`` hears of jobs that became final, ``logs`` of others whose log has new lines."""
         self._store = store
         self._lease = lease
         self._running = running
         self._recorder = recorder
         self._dispatcher = dispatcher
         self._finals = finals
+        self._logs = logs
         self._wake_syncer = syncer.loop.wake
 
     def finish(self, run: Run, outcome: Outcome, next_id: str | None = None) -> Finished | None:
@@ -60,8 +63,11 @@ class Finisher:
         self._running.remove(run)
         if finished.status is not JobStatus.PENDING:
             self._finals.announce(run.job.id)
-        elif finished.run_at is not None:
-            self._dispatcher.note_due(run.job.queue, finished.run_at)
+        else:
+            if run.last_notes and run.last_notes.lines:
+                self._logs.announce(run.job.id)
+            if finished.run_at is not None:
+                self._dispatcher.note_due(run.job.queue, finished.run_at)
         if isinstance(outcome, Failed):
             _log_failure(run, outcome, finished)
         self._wake_syncer()
@@ -71,10 +77,16 @@ class Finisher:
         job = run.job
         if run.last_notes is None:
             run.last_notes = self._recorder.take_last(run)
-        lines, progress = run.last_notes
+        notes = run.last_notes
         try:
             return self._store.finish_job(
-                job.id, job.attempt, outcome, lines=lines, progress=progress, claim_next=claim_next
+                job.id,
+                job.attempt,
+                outcome,
+                lines=notes.lines,
+                skipped=notes.skipped,
+                progress=notes.progress,
+                claim_next=claim_next,
             )
         except (StaleAttempt, StoreUnavailable):
             raise

@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Callable
 
+from store.job import JobStatus
 from store.transitions import Interrupted
 from worker.assembly import Parts
 from worker.outcome import StopReason
@@ -42,6 +43,11 @@ class Lifecycle:
             recovery = parts.store.recover(solo_limit=self._solo_limit)
             if recovery.crashed:
                 log.warning("%d jobs were running when the service died", len(recovery.crashed))
+            for job in recovery.crashed:
+                if job.status is JobStatus.FAILED and job.error:
+                    log.error("job %s (%s) failed for good: %s", job.id, job.type, job.error.message)
+            # In the background, while the rest starts.
+            parts.children.start()
             # The buffers are empty and the dispatcher is closed, so that nothing runs yet.
             for pool in parts.pools.values():
                 pool.start_missing()
@@ -70,6 +76,7 @@ class Lifecycle:
             self._end_workers()
             self._close_queues()
             self._end_loops()
+            self._parts.children.close()  # After their loop, which starts new ones; no worker needs them any more.
             self._settle()
             log.info("engine stopped")
 

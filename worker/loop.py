@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 
 from store.errors import StoreUnavailable
+from worker.store_health import store_reason
 
 log = logging.getLogger(__name__)
 
@@ -101,12 +102,15 @@ class Loop:
     def _note_failure(self, error: BaseException) -> float:
         """Log why a turn failed; return how long to rest."""
         known = self.failure
-        self.failure = f"{self.name}: {type(error).__name__}: {error}"
+        if isinstance(error, StoreUnavailable):
+            self.failure = store_reason(error)
+        else:
+            self.failure = f"{self.name}: {type(error).__name__}: {error}"
         self._failures += 1
         if not isinstance(error, StoreUnavailable):
             log.exception("%s: a turn failed; it goes on", self.name)
         elif known != self.failure:  # An outage is told once, not each second.
-            log.error("%s; trying again until it works", self.failure)
+            log.error("%s: %s; trying again until it works", self.name, self.failure)
         self.on_failure(error)
         return min(_FIRST_REST * 2.0 ** min(self._failures - 1, 10), _LONGEST_REST)
 

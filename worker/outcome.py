@@ -10,7 +10,7 @@ from store import transitions
 from store.job import AttemptStatus, Backoff, Job, JobError
 from store.transitions import Completed, Failed, Interrupted, Outcome
 from worker import backoff
-from worker.errors import Cancelled, Fail, InvalidPayload, InvalidResult, Retry, UnknownType
+from worker.errors import Cancelled, CommandFailed, Fail, InvalidPayload, InvalidResult, Retry, UnknownType
 from worker.text import cut, cut_middle
 
 #: Characters of an error's type, message and traceback that are kept.
@@ -20,7 +20,7 @@ _MAX_TYPE, _MAX_MESSAGE, _MAX_TRACEBACK = 200, 4096, 16 * 1024
 _NO_HANDLER = Backoff(base=60.0, factor=4.0)
 
 #: These say all in their message; a traceback would only point into Gofer.
-_SELF_EXPLAINING = (Retry, Fail, Cancelled, InvalidResult, InvalidPayload, UnknownType)
+_SELF_EXPLAINING = (Retry, Fail, Cancelled, CommandFailed, InvalidResult, InvalidPayload, UnknownType)
 
 
 class StopReason(Enum):

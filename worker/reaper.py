@@ -7,8 +7,8 @@ from store.job import JobStatus
 from store.leases import Lease
 from store.protocol import JobStore
 from worker.dispatcher import Dispatcher
-from worker.final_watch import FinalWatch
 from worker.job_queue import JobQueue
+from worker.job_watch import JobWatch
 from worker.loop import Loop
 from worker.outcome import StopReason
 from worker.running import RunningJobs
@@ -30,7 +30,7 @@ class Reaper:
         queues: Mapping[str, JobQueue],
         running: RunningJobs,
         dispatcher: Dispatcher,
-        finals: FinalWatch,
+        finals: JobWatch,
     ) -> None:
         self._store = store
         self._lease = lease

@@ -10,6 +10,7 @@ import typing
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any, Literal, TypeVar
@@ -28,6 +29,10 @@ _MARKS = "__gofer_handlers__"
 
 #: Always registered, so that a first try needs no configuration.
 _BUILT_IN = ("worker.handlers.demo",)
+
+#: Seconds that an isolated handler has, once it was told to end, before its process is killed; and
+#: those that the kill may take.
+KILL_AFTER, _KILL_TIME = 5.0, 1.0
 
 #: msgspec ends the message of a refused field with its place in the document.
 _PLACE = re.compile(r" - at `(?:key in )?\$(.*?)`$", re.DOTALL)
@@ -53,6 +58,7 @@ class Mark(msgspec.Struct, frozen=True):
     timeout: float | None
     backoff: Backoff | None
     isolation: Isolation
+    example: object
 
 
 def handler(
@@ -63,6 +69,7 @@ def handler(
     timeout: float | None = None,
     backoff: Backoff | None = None,
     isolation: Literal["thread", "process"] = "thread",
+    example: object = msgspec.UNSET,
 ) -> Callable[[Function], Function]:
     """Mark a function ``(ctx, payload) -> JSON value`` as the handler of a type of job.
 
@@ -72,10 +79,15 @@ def handler(
     TypedDict or msgspec.Struct) makes the payload checked when the job is submitted.
 
     ``isolation="process"`` runs the function in a child process: work for the processor runs beside
-    the service instead of in its way, a timeout or a cancel kills it if it does not end, and a
-    crash of the interpreter fails its attempt alone.
+    the service instead of in its way, a timeout or a cancel kills it if it does not end within 5 s,
+    and a crash of the interpreter fails its attempt alone. The process calls one handler after the
+    other, so what modules hold in memory stays; it is replaced after an attempt that left threads
+    or another working directory behind.
 
-    Raises ValueError for a default that makes no sense, TypeError for what is no plain function.
+    ``example`` is a payload that ``GET /help`` shows; without it, one is made from the annotation.
+
+    Raises ValueError for a default that makes no sense, TypeError for what is no plain function and
+    for an example that JSON cannot hold.
     """
     if not NAME_PATTERN.fullmatch(job_type):
         raise ValueError(f"{job_type!r} is no name for a type: letters, digits and . _ : - (at most 100)")
@@ -83,7 +95,9 @@ def handler(
         raise ValueError(f"max_attempts is {max_attempts}; it must be at least 1")
     if timeout is not None and not (0 < timeout < math.inf):
         raise ValueError(f"timeout is {timeout}; it must be a number of seconds greater than 0")
-    mark = Mark(job_type, queue, max_attempts, timeout, backoff, Isolation(isolation))
+    if example is not msgspec.UNSET:
+        msgspec.json.encode(example)  # raises TypeError for what JSON does not have
+    mark = Mark(job_type, queue, max_attempts, timeout, backoff, Isolation(isolation), example)
 
     def mark_function(function: Function) -> Function:
         _check_callable(function)
@@ -146,6 +160,11 @@ class HandlerSpec:
     stop_time: float = 0.0
     #: One line for people.
     summary: str = ""
+    #: The shape of the payload, as an annotation that msgspec knows; Any where there is none to tell.
+    #: For people only: what help and corrections are made from. ``decode`` alone decides.
+    payload_type: Any = Any
+    #: A payload to show to people; UNSET has one made from ``payload_type``.
+    example: object = msgspec.UNSET
     #: What is shown as the bare result: text as it is, or JSON.
     bare: Callable[[msgspec.Raw], str | msgspec.Raw] = _as_it_is
 
@@ -169,20 +188,24 @@ class Registry:
     def __init__(self) -> None:
         """Start with the built-in handlers."""
         self._specs: dict[str, HandlerSpec] = {}
+        #: What has been loaded, so that another process can load the same.
+        self.modules: list[str] = []
         self.load(_BUILT_IN)
 
     def load(self, names: Iterable[str]) -> None:
-        """Import modules, given by name or as the path of a ``.py`` file, and register their handlers.
+        """Import modules, given by name, as the path of a ``.py`` file or as a directory of such files.
 
-        Raises HandlerImportError (one line that names module and cause) or DuplicateHandler.
+        A directory has a ``/`` in its name; its files whose names begin with ``_`` are for the others to
+        import. Raises HandlerImportError (one line that names module and cause) or DuplicateHandler.
         """
-        for name in names:
+        for name in chain.from_iterable(map(_modules, names)):
             # Not isinstance: a module may hold proxies that raise when they are looked at.
             functions = [value for value in list(vars(_import(name)).values()) if type(value) is FunctionType]
             if not any(vars(function).get(_MARKS) for function in functions):
                 raise HandlerImportError(f"{name} has no handlers; mark its functions with @handler")
             for function in functions:
                 self.add(function)
+            self.modules.append(str(Path(name).resolve()) if name.endswith(".py") else name)
 
     def add(self, function: Callable[..., object]) -> None:
         """Register a function for every type that it is marked with. Raises like ``load``."""
@@ -233,13 +256,31 @@ def _spec(mark: Mark, function: Callable[..., object]) -> HandlerSpec:
         timeout=mark.timeout,
         backoff=mark.backoff,
         isolation=mark.isolation,
+        stop_time=KILL_AFTER + _KILL_TIME if mark.isolation is Isolation.PROCESS else 0.0,
         summary=(inspect.getdoc(function) or "").partition("\n")[0],
+        payload_type=payload_type,
+        example=mark.example,
     )
 
 
 def _origin(function: Callable[..., object]) -> str:
     named = function if hasattr(function, "__qualname__") else type(function)
     return f"{named.__module__}.{named.__qualname__}"
+
+
+def _modules(name: str) -> list[str]:
+    """The modules that a name stands for: itself, or the handler files of a directory, which may be empty."""
+    if "/" not in name or name.endswith(".py"):
+        return [name]
+    directory = Path(name).resolve()
+    try:
+        files = sorted(path for path in directory.iterdir() if path.suffix == ".py" and path.name[0] not in "._")
+    except OSError as error:
+        raise HandlerImportError(f"cannot read the directory of handlers {name!r}: {error.strerror}") from error
+    if str(directory) not in sys.path:
+        # At the end: no file in there may take the place of a module of Python or of a library.
+        sys.path.append(str(directory))
+    return [str(path) for path in files]
 
 
 def _import(name: str) -> ModuleType:

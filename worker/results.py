@@ -8,6 +8,8 @@ import msgspec
 
 from worker.errors import InvalidResult
 
+#: The largest result, as JSON, unless the engine is told otherwise.
+MAX_RESULT_BYTES = 1_048_576
 #: How many arrays and objects may stand inside one another, as in a request: the recipients' parsers have limits.
 _MAX_DEPTH = 64
 #: What msgspec would write as base64 without a word.

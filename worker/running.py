@@ -5,9 +5,10 @@ from collections import Counter
 from collections.abc import Callable
 
 from store.clock import Clock
-from store.job import Job, LogLine, Progress
+from store.job import Job
+from store.protocol import LOG_LINES
 from worker.context import JobContext
-from worker.notes import Notes
+from worker.notes import Notes, Unsaved
 from worker.outcome import StopReason
 
 
@@ -35,12 +36,14 @@ class Run:
         on_note: Callable[[], None],
         on_abandon: Callable[[], None],
         stop_time: float = 0.0,
+        *,
+        log_lines: int = LOG_LINES,
     ) -> None:
-        """Made by the thread that will call the handler."""
+        """Made by the thread that will call the handler. ``log_lines``: how many unsaved ones are kept."""
         self.job = job
         #: The one that calls the handler.
         self.thread = threading.current_thread()
-        self.notes = Notes(job.attempt)
+        self.notes = Notes(job.attempt, log_lines)
         self.context = JobContext(job, self.notes, clock, on_note)
         #: On the monotonic clock.
         self.deadline = clock.monotonic() + job.timeout
@@ -55,7 +58,7 @@ class Run:
         #: It was not its own thread that took it.
         self.abandoned = False
         #: The notes that are written with the outcome; None until they were taken for it.
-        self.last_notes: tuple[tuple[LogLine, ...], Progress | None] | None = None
+        self.last_notes: Unsaved | None = None
 
 
 class RunningJobs:

@@ -20,7 +20,7 @@ class StoreHealth:
 
     def report(self, source: str, error: StoreUnavailable) -> bool:
         """The store does not work for ``source``; whether that is news."""
-        reason = _reason(error)
+        reason = store_reason(error)
         with self._lock:
             is_news = self._reasons.get(source) != reason
             self._reasons[source] = reason
@@ -33,7 +33,7 @@ class StoreHealth:
         if not isinstance(error, OutcomeUnknown):
             return
         with self._lock:
-            self._fatal = self._fatal or _reason(error)
+            self._fatal = self._fatal or store_reason(error)
         self._on_fatal(error)
 
     def clear(self, source: str) -> None:
@@ -47,5 +47,6 @@ class StoreHealth:
             return self._fatal or next(iter(self._reasons.values()), None)
 
 
-def _reason(error: StoreUnavailable) -> str:
-    return f"the store does not work: {error}"
+def store_reason(error: StoreUnavailable) -> str:
+    """What ``/ready`` says of it."""
+    return f"the store does not work: {str(error).rstrip('.')}"

@@ -2,7 +2,7 @@
 
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -13,7 +13,7 @@ from store.memory import MemoryStore
 from tests.eventually import eventually
 from worker.context import JobContext
 from worker.engine import Engine
-from worker.registry import Registry, handler
+from worker.registry import HandlerSpec, Registry, handler
 
 Function = Callable[[JobContext, Any], object]
 
@@ -51,6 +51,8 @@ class Harness:
         workers: int = 1,
         queues: dict[str, int] | None = None,
         handlers: dict[str, Function] | None = None,
+        modules: Sequence[str] = (),
+        specs: Sequence[HandlerSpec] = (),
         **settings: Any,
     ) -> None:
         self.clock = clock or SystemClock()
@@ -62,9 +64,13 @@ class Harness:
         #: Handlers that are past the gate, in order, by payload.
         self.passed: list[object] = []
         functions: dict[str, Function] = {"gate": self._wait_at_gate, **(handlers or {})}
+        registry = registry_of(**functions)
+        registry.load(modules)
+        for spec in specs:
+            registry.register(spec)
         self.engine = Engine(
             self.store,
-            registry_of(**functions),
+            registry,
             self.clock,
             random.Random(2),
             queues or {"default": workers},
@@ -87,13 +93,14 @@ class Harness:
         return self.engine.submit(new_job(job_type, payload, **fields)).job.id
 
     def block_worker(self, **fields: Any) -> str:
-        """Have a worker wait at the gate; returns once it does, and the feed of the start is over.
+        """Have a worker wait at the gate; returns once it does.
 
-        Under load that feed may still be under way, and would bring in what the test submits next.
+        Begins when the feed of the start is over: under load that may still be under way, and would
+        bring in what the test submits next, or this job, which would then be in the buffer twice.
         """
+        eventually(lambda: self.engine._parts.queues["default"].accepts)
         job_id = self.submit("gate", "blocker", **fields)
         assert self.at_gate.acquire(timeout=5)
-        eventually(lambda: self.engine._parts.queues["default"].accepts)
         return job_id
 
     def job(self, job_id: str) -> Job:

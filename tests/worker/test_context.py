@@ -10,14 +10,17 @@ from tests.fake_clock import START, FakeClock
 from tests.worker.harness import new_job
 from worker.context import JobContext
 from worker.errors import Cancelled
-from worker.notes import MAX_LINE, MAX_LINES, Notes
+from worker.notes import MAX_LINE, Notes, Unsaved
+
+#: How many unsaved lines the notes of these tests keep.
+KEEP = 10
 
 
 class Setting:
     """A context, and what its engine sees of it."""
 
     def __init__(self) -> None:
-        self.notes = Notes(1)
+        self.notes = Notes(1, keep=KEEP)
         self.told = 0
         self.ctx = JobContext(running_job(), self.notes, FakeClock(), self._tell)
 
@@ -25,7 +28,7 @@ class Setting:
         self.told += 1
 
     def lines(self) -> list[str]:
-        return [line.message for line in self.notes.take()[0]]
+        return [line.message for line in self.notes.take().lines]
 
 
 def running_job(**fields: object) -> Job:
@@ -46,10 +49,11 @@ def test_it_tells_who_and_until_when(setting: Setting) -> None:
 def test_a_log_line_carries_time_attempt_and_level(setting: Setting) -> None:
     setting.ctx.log("hello")
     setting.ctx.log("oh", level="warning")
-    (first, second), progress = setting.notes.take()
+    taken = setting.notes.take()
+    first, second = taken.lines
     assert (first.time, first.attempt, first.level, first.message) == (START, 1, "info", "hello")
     assert second.level == "warning"
-    assert progress is None
+    assert (taken.skipped, taken.progress) == (0, None)
     assert setting.told == 2
 
 
@@ -63,20 +67,43 @@ def test_a_long_line_is_cut_with_a_mark(setting: Setting) -> None:
     assert setting.lines() == ["x" * MAX_LINE + " … (cut; it had 8193 characters)"]
 
 
-def test_an_attempt_that_logs_without_end_is_cut_off_with_one_line_that_says_so(setting: Setting) -> None:
-    for number in range(MAX_LINES + 500):
+def log(setting: Setting, numbers: range) -> None:
+    for number in numbers:
         setting.ctx.log(str(number))
-    lines = setting.lines()
-    assert len(lines) == MAX_LINES + 1
-    assert lines[-1] == "further lines are left out: an attempt may log 1000"
 
 
-def test_the_limit_of_lines_counts_those_that_were_taken(setting: Setting) -> None:
-    for number in range(MAX_LINES):
-        setting.ctx.log(str(number))
+def messages(taken: Unsaved) -> list[int]:
+    return [int(line.message) for line in taken.lines]
+
+
+def test_of_lines_that_nobody_takes_the_last_stay_and_the_others_are_counted(setting: Setting) -> None:
+    log(setting, range(KEEP + 500))
+    taken = setting.notes.take()
+    assert messages(taken) == list(range(500, KEEP + 500))
+    assert taken.skipped == 500
+    assert setting.notes.take() == Unsaved()
+
+
+def test_an_attempt_may_log_on_once_its_lines_were_taken(setting: Setting) -> None:
+    log(setting, range(KEEP))
     setting.notes.take()
-    setting.ctx.log("one too many")
-    assert setting.lines() == ["further lines are left out: an attempt may log 1000"]
+    log(setting, range(KEEP))
+    assert setting.notes.take().skipped == 0
+
+
+@pytest.mark.parametrize("more", [0, 1, KEEP - 1, KEEP, KEEP + 3])
+@pytest.mark.parametrize("first", [1, KEEP, KEEP + 2])
+def test_of_lines_that_were_put_back_the_newest_stay_and_none_is_miscounted(
+    setting: Setting, first: int, more: int
+) -> None:
+    log(setting, range(first))
+    taken = setting.notes.take()
+    log(setting, range(first, first + more))
+    setting.notes.put_back(taken)
+    all_of_them = setting.notes.take()
+    kept = min(KEEP, first + more)
+    assert messages(all_of_them) == list(range(first + more))[-kept:]
+    assert all_of_them.skipped + kept == first + more
 
 
 def test_text_that_no_database_takes_is_mended(setting: Setting) -> None:
@@ -93,8 +120,8 @@ def test_a_progress_that_is_none_is_refused(setting: Setting, fraction: float) -
 def test_the_last_progress_counts(setting: Setting) -> None:
     setting.ctx.progress(0, "begun")
     setting.ctx.progress(1, "done")
-    assert setting.notes.take() == ((), Progress(1.0, "done"))
-    assert setting.notes.take() == ((), None)
+    assert setting.notes.take() == Unsaved(progress=Progress(1.0, "done"))
+    assert setting.notes.take() == Unsaved()
 
 
 def test_notes_that_were_put_back_stand_before_newer_ones(setting: Setting) -> None:
@@ -103,10 +130,10 @@ def test_notes_that_were_put_back_stand_before_newer_ones(setting: Setting) -> N
     taken = setting.notes.take()
     setting.ctx.log("new")
     setting.ctx.progress(0.2)
-    setting.notes.put_back(*taken)
-    lines, progress = setting.notes.take()
-    assert [line.message for line in lines] == ["old", "new"]
-    assert progress == Progress(0.2)
+    setting.notes.put_back(taken)
+    both = setting.notes.take()
+    assert [line.message for line in both.lines] == ["old", "new"]
+    assert (both.skipped, both.progress) == (0, Progress(0.2))
 
 
 def test_sleep_returns_when_the_time_is_over(setting: Setting) -> None:
@@ -159,3 +186,16 @@ def test_a_sleep_without_end_lasts_until_it_is_told(setting: Setting) -> None:
     setting.ctx.cancelled.set()
     with pytest.raises(Cancelled):
         setting.ctx.sleep(math.inf)
+
+
+def test_a_callback_that_raises_keeps_nobody_from_hearing(setting: Setting, caplog: pytest.LogCaptureFixture) -> None:
+    """Who tells a handler to end has others to tell."""
+
+    def fail() -> None:
+        raise ValueError("in the callback")
+
+    heard = threading.Event()
+    with setting.ctx.cancelled.calling(fail), setting.ctx.cancelled.calling(heard.set):
+        setting.ctx.cancelled.set()
+    assert heard.is_set()
+    assert "in the callback" in caplog.text

@@ -11,6 +11,7 @@ from worker.loop import Loop
 
 #: The loops of an engine, by the name of their thread.
 NAMES = [
+    "gofer-children",
     "gofer-dispatcher",
     "gofer-maintainer",
     "gofer-quarantine",

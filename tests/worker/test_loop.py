@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from store.errors import StoreUnavailable
+from store.errors import StoreFull, StoreUnavailable
 from tests.eventually import eventually
 from worker import loop as loop_module
 from worker.loop import Loop
@@ -137,6 +137,17 @@ def test_a_turn_that_raises_does_not_end_it(caplog: pytest.LogCaptureFixture) ->
     assert loop.failure == "gofer-test: SystemExit: boom"
     ended(loop)
     assert "a turn failed" in caplog.text
+
+
+def test_an_outage_of_the_store_is_told_in_the_words_of_everybody_who_meets_it() -> None:
+    def turn() -> None:
+        raise StoreFull
+
+    loop = Loop("gofer-test", turn)
+    loop.start()
+    eventually(lambda: loop.failure)
+    assert loop.failure == "the store does not work: The disk that holds the store is full; nothing was stored"
+    ended(loop)
 
 
 def test_the_failure_is_gone_after_a_good_turn() -> None:

@@ -1,5 +1,8 @@
 import random
 from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
 
 import msgspec
 import pytest
@@ -57,6 +60,20 @@ def test_retry_says_when() -> None:
 
 def test_retry_without_a_time_leaves_it_to_the_backoff() -> None:
     assert 0 < failed(raised(Retry())).retry_in <= 1
+
+
+def test_a_retry_of_a_handlers_own_that_does_not_call_ours_leaves_it_to_the_backoff() -> None:
+    class Busy(Retry):
+        def __init__(self, shelf: str) -> None:
+            self.shelf = shelf
+
+    assert 0 < failed(raised(Busy("b"))).retry_in <= 1
+
+
+@pytest.mark.parametrize("after", [Decimal("1.5"), Fraction(3, 2)])
+def test_any_number_will_do_as_the_time_of_a_retry(after: Any) -> None:
+    """What is stored, and what crosses from a process, is a float."""
+    assert type(failed(raised(Retry(after=after))).retry_in) is float
 
 
 @pytest.mark.parametrize("after", [-1, float("nan"), float("inf"), 1e12])

@@ -43,6 +43,17 @@ def test_suspects_run_one_at_a_time_and_the_others_after_them(new_harness: NewHa
     assert made.engine.stats()["suspects"] == 0
 
 
+def test_the_dispatcher_sleeps_while_the_queues_are_closed(new_harness: NewHarness) -> None:
+    """Every queue begins as overflowing; a dispatcher that went by that alone would spin all the while."""
+    made = new_harness()
+    left_running(made, "gate")
+    made.start()
+    assert made.at_gate.acquire(timeout=5)
+    dispatcher = made.engine._parts.dispatcher
+    assert not dispatcher.is_open
+    assert dispatcher._turn() == 60.0
+
+
 def test_a_suspect_that_runs_on_is_no_suspect_any_more_and_the_queues_open(new_harness: NewHarness) -> None:
     made = new_harness(quarantine_limit=0.05)
     (slow,) = left_running(made, "gate")

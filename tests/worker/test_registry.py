@@ -96,6 +96,43 @@ def test_a_file_may_define_dataclasses_with_annotations_as_text(write: Callable[
     assert caught.value.errors == [("payload.rows[1]", "Expected `int`, got `str`")]
 
 
+@pytest.fixture
+def directory(write: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A directory of two handler files, what they share, and what is none of them."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    write('from _words import WORD\n@handler("b")\ndef b(ctx, payload): return WORD', "b.py")
+    write('@handler("a")\ndef a(ctx, payload): return payload', "a.py")
+    write('WORD = "shared"', "_words.py")
+    write("1/0", "_broken.py")
+    write("1/0", ".hidden.py")
+    (tmp_path / "notes.txt").write_text("not Python")
+    return str(tmp_path)
+
+
+def test_a_directory_stands_for_its_files_and_they_may_share_one(directory: str) -> None:
+    registry = loaded(directory)
+    assert registry.types() == ["a", "b", "echo", "sleep"]
+    assert registry.get("b").function(None, None) == "shared"  # type: ignore[arg-type]
+
+
+def test_a_directory_without_handlers_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing need be mounted in a container."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.chdir(tmp_path)
+    assert loaded("./").types() == ["echo", "sleep"]
+
+
+def test_a_file_in_a_directory_takes_no_place_of_a_library(directory: str) -> None:
+    loaded(directory)
+    assert sys.path.index(directory) == len(sys.path) - 1
+
+
+def test_a_directory_that_is_not_there_is_named() -> None:
+    with pytest.raises(HandlerImportError) as caught:
+        loaded("./nowhere")
+    assert str(caught.value) == "cannot read the directory of handlers './nowhere': No such file or directory"
+
+
 def test_one_function_may_handle_two_types(write: Callable[[str], str]) -> None:
     path = write(
         """
@@ -207,6 +244,22 @@ def test_a_handler_may_carry_a_backoff() -> None:
     registry = Registry()
     registry.add(handler("x", backoff=Backoff(base=5))(function))
     assert registry.get("x").backoff == Backoff(base=5)
+
+
+def test_what_was_loaded_is_remembered_so_that_another_process_can_load_it(
+    write: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write('@handler("x")\ndef x(ctx, payload): return payload\n')
+    monkeypatch.chdir(Path(path).parent)
+    registry = loaded(Path(path).name)
+    assert registry.modules == ["worker.handlers.demo", path]
+
+
+def test_an_isolated_handler_may_take_its_time_to_be_killed(write: Callable[[str], str]) -> None:
+    registry = loaded(write('@handler("x", isolation="process")\ndef x(ctx, payload): return payload\n'))
+    assert registry.get("x").isolation == "process"
+    assert registry.stop_time("x") > 5
+    assert registry.stop_time("echo") == 0
 
 
 def test_a_module_without_handlers_is_refused(tmp_path: Path) -> None:

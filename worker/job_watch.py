@@ -1,12 +1,12 @@
-"""Waiting for jobs to become final."""
+"""Waiting for something to happen to a job."""
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class FinalWatch:
-    """Wakes whoever waits for a job's end. Safe to use from any thread."""
+class JobWatch:
+    """Wakes whoever waits for one kind of thing to happen to a job. Safe to use from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -20,12 +20,13 @@ class FinalWatch:
         return self._closed
 
     @contextmanager
-    def watch(self, job_id: str) -> Iterator[threading.Event]:
-        """An event that is set whenever the job becomes final while this lasts, and by ``close``.
+    def watch(self, job_id: str, event: threading.Event | None = None) -> Iterator[threading.Event]:
+        """An event that is set whenever it happens to the job while this lasts, and by ``close``.
 
-        Look at the job after the watch began: it may have become final before.
+        Look at the job after the watch began: it may have happened before. ``event`` is one that
+        is set by other things, too; without it, there is a new one.
         """
-        event = threading.Event()
+        event = event or threading.Event()
         with self._lock:
             self._waiting.setdefault(job_id, []).append(event)
         try:
@@ -37,9 +38,9 @@ class FinalWatch:
                     del self._waiting[job_id]
 
     def announce(self, job_id: str) -> None:
-        """The job is final, and the store shows it."""
+        """It happened to the job, and the store shows it."""
         # No lock while nobody waits, which is nearly always: who begins to watch after this look
-        # reads the job after it, too, and finds it final.
+        # reads the job after it, too, and finds what happened.
         if not self._waiting:
             return
         with self._lock:
