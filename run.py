@@ -1,6 +1,7 @@
 """The program: reads the settings, wires store, engine, application and server, and shuts them down in order."""
 
 import argparse
+import faulthandler
 import logging
 import os
 import random
@@ -9,8 +10,10 @@ import threading
 from collections.abc import Sequence
 from contextlib import closing
 
-from app import config, create_app, logs
+from app import command_line, config, create_app, health_check, logs, new_key
+from app.auth import Gate
 from app.config import Config, ConfigError
+from app.key_ring import KeyRing
 from app.server import HttpServer, listen
 from app.signals import StopRequest
 from app.version import VERSION
@@ -18,30 +21,54 @@ from store import open_store
 from store.clock import Clock, SystemClock
 from store.errors import GoferError, OutcomeUnknown
 from store.protocol import JobStore
+from worker import first_process
+from worker.commands import declaration_reader
 from worker.engine import Engine
+from worker.handlers import command
+from worker.handlers.http import HttpJobs
+from worker.outgoing.addresses import AllowList
+from worker.outgoing.connections import Connections
+from worker.outgoing.egress import Egress
+from worker.process_groups import ProcessGroups
 from worker.registry import Registry
 
 _log = logging.getLogger("gofer")
 
-#: Exit codes beside 0.
-CANNOT_START, FAILED = 2, 3
+#: Exit codes beside 0. A container engine knows none but 1 for what is unhealthy.
+UNHEALTHY, CANNOT_START, FAILED = 1, 2, 3
 #: Seconds that requests in flight get to be answered, once the jobs have been seen to.
 _HTTP_TIMEOUT = 5.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line asks for; return the exit code."""
+    options = command_line.parser().parse_args(arguments)
+    if options.command == "health":
+        return _check_health()
+    if options.command == "keys":
+        return _make_key(options)
+    if os.getpid() == 1 and not options.check:
+        first_process.step_aside()
+    return _start(check_only=options.check)
+
+
+def _start(*, check_only: bool) -> int:
     """Serve until told to stop; return the exit code."""
-    options = _parser().parse_args(arguments)
     try:
         settings = config.load(os.environ)
-        registry = _load_handlers(settings)
-        if options.check:
-            print("ok")
-            return 0
-        code = _serve(settings, registry)
+        # Handlers, and what they start, have no business with them; the URL of a proxy may hold a password.
+        for name in ("GOFER_API_KEY", "GOFER_HTTP_PROXY"):
+            os.environ.pop(name, None)
+        # Closed last: until the very end it minds what handlers have started.
+        with closing(ProcessGroups()) as groups, closing(_http_jobs(settings)) as http_jobs:
+            registry = _load_handlers(settings, groups, http_jobs)
+            gate = _gate(settings)
+            if check_only:
+                print("ok")
+                return 0
+            code = _serve(settings, registry, gate)
     except GoferError as error:
-        for line in str(error).splitlines():
-            print(f"gofer: {line}", file=sys.stderr)
+        _complain(error)
         code = FAILED if isinstance(error, OutcomeUnknown) else CANNOT_START
     logging.shutdown()
     if threading.active_count() > 1:
@@ -49,23 +76,68 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _serve(settings: Config, registry: Registry) -> int:
+def _make_key(options: argparse.Namespace) -> int:
+    try:
+        lines = new_key.issue(options, SystemClock())
+    except GoferError as error:
+        _complain(error)
+        return CANNOT_START
+    print(new_key.LABEL, file=sys.stderr)
+    # In one piece: who takes the first line alone does not wait for the second.
+    sys.stdout.write(lines + "\n")
+    return 0
+
+
+def _check_health() -> int:
+    try:
+        health_check.check(*config.address(os.environ))
+    except GoferError as error:
+        _complain(error)
+        return UNHEALTHY
+    return 0
+
+
+def _complain(error: GoferError) -> None:
+    for line in str(error).splitlines():
+        print(f"gofer: {line}", file=sys.stderr)
+
+
+def _gate(settings: Config) -> Gate | None:
+    """What stands before every call once there are keys."""
+    if not settings.has_keys:
+        return None
+    clock = SystemClock()
+    return Gate(KeyRing(clock, settings.api_key, settings.keys_file), clock)
+
+
+def _serve(settings: Config, registry: Registry, gate: Gate | None) -> int:
     logs.configure(settings.log_level, settings.log_format)
+    if sys.stderr:
+        # A handler that crashes the interpreter is found in the log by its lines.
+        faulthandler.enable(all_threads=False)
     clock, rng = SystemClock(), random.Random()
     # The port first: a second start by mistake ends here, before it has touched the store.
     with (
         closing(listen(settings.host, settings.port)) as listener,
-        closing(open_store(settings.store, clock, rng)) as store,
+        closing(open_store(settings.store, clock, rng, log_lines=settings.log_lines)) as store,
     ):
         stop = StopRequest(clock)
         engine = _engine(settings, store, registry, clock, rng, stop=stop)
-        app = create_app(engine, on_fatal=stop.fail, max_body=settings.max_body, max_waiting=settings.threads // 2)
+        app = create_app(
+            engine,
+            gate=gate,
+            any_host=settings.allow_anonymous,
+            on_fatal=stop.fail,
+            max_body=settings.max_body,
+            max_waiting=settings.threads // 2,
+        )
         server = HttpServer(
             app,
             listener,
             clock,
             threads=settings.threads,
             max_body=settings.max_body,
+            trusted_proxies=settings.trusted_proxy,
             on_death=lambda: stop.fail("the HTTP server ended by itself"),
         )
         stop.install()
@@ -73,6 +145,8 @@ def _serve(settings: Config, registry: Registry) -> int:
         server.start()
         queues = ", ".join(f"{name}={workers}" for name, workers in settings.all_queues.items())
         _log.info("serving on %s (store %s, queues %s)", server.url, settings.store, queues)
+        if settings.allow_anonymous:
+            _log.warning("GOFER_ALLOW_ANONYMOUS: whoever reaches %s may submit, read and manage jobs", server.url)
         _log.info("stopping: %s", stop.wait())
         _shut_down(stop, engine, server)
     _log.info("store closed")
@@ -91,6 +165,7 @@ def _engine(
         shutdown_timeout=settings.shutdown_timeout,
         max_backlog=settings.max_backlog,
         retention=settings.retention,
+        log_lines=settings.log_lines,
         on_fatal=stop.fail,
     )
 
@@ -111,27 +186,43 @@ def _shut_down(stop: StopRequest, engine: Engine, server: HttpServer) -> None:
         os._exit(FAILED)
 
 
-def _load_handlers(settings: Config) -> Registry:
+def _http_jobs(settings: Config) -> HttpJobs:
+    egress = Egress(AllowList.of(settings.http_allow))
+    return HttpJobs(
+        Connections(egress, proxy=settings.http_proxy),
+        egress,
+        SystemClock(),
+        max_body=settings.http_max_body,
+        user_agent=f"gofer/{VERSION}",
+    )
+
+
+def _load_handlers(settings: Config, groups: ProcessGroups, http_jobs: HttpJobs) -> Registry:
     registry = Registry()
+    registry.register(http_jobs.spec)
     registry.load(settings.handlers)
+    errors = _add_commands(registry, settings, groups)
     queues = settings.all_queues
     unserved = [spec for spec in registry.specs() if spec.queue and spec.queue not in queues]
-    if unserved:
-        raise ConfigError([f"GOFER_QUEUES: lacks {spec.queue}, the queue of the type {spec.type}" for spec in unserved])
+    errors += [f"GOFER_QUEUES: lacks {spec.queue}, the queue of the type {spec.type}" for spec in unserved]
+    if errors:
+        raise ConfigError(errors)
     return registry
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="gofer",
-        description="Gofer runs background jobs that come in over HTTP.",
-        epilog="settings, from the environment or the same names in the TOML file that GOFER_CONFIG names"
-        " (the environment wins):\n" + config.table(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--check", action="store_true", help="check the settings and the handlers, and exit")
-    parser.add_argument("--version", action="version", version=f"gofer {VERSION}")
-    return parser
+def _add_commands(registry: Registry, settings: Config, groups: ProcessGroups) -> list[str]:
+    """Register the declared commands; what is wrong with them."""
+    commands, errors = declaration_reader.read(settings.commands, os.environ)
+    taken = set(registry.types())
+    errors += [
+        f"commands.{declared.name}: there is another handler for this type"
+        for declared in commands
+        if declared.name in taken
+    ]
+    if not errors:
+        for spec in command.specs(commands, groups, SystemClock()):
+            registry.register(spec)
+    return errors
 
 
 if __name__ == "__main__":

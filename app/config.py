@@ -5,7 +5,7 @@
 """
 
 import difflib
-import math
+import ipaddress
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
@@ -14,21 +14,26 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from app import keys
 from app.logs import FORMATS, LEVELS
+from app.loopback import is_loopback
 from store import check_url
 from store.errors import CannotOpenStore, GoferError
 from store.job import JobStatus
+from worker.outgoing.addresses import AllowList, Network
+from worker.outgoing.connections import check_proxy
+from worker.quantities import seconds
 from worker.registry import NAME_PATTERN
 
 _PREFIX = "GOFER_"
 #: Names the file; it cannot stand in the file itself.
 CONFIG_FILE = "GOFER_CONFIG"
+#: The tables of the file that declare commands, ``[commands.NAME]``. No setting: the environment has no tables.
+_COMMANDS = "commands"
 #: What many hosts set; honoured where GOFER_PORT is absent.
 _PLAIN_PORT = "PORT"
 
 _QUEUE = re.compile(rf"({NAME_PATTERN.pattern})\s*=\s*([0-9]+)")
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([smhd]?)")
-_UNITS = MappingProxyType({"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0})
 _MAX_WORKERS = 256
 
 
@@ -67,12 +72,10 @@ def _one_of(*choices: str) -> Callable[[str], str]:
     return parse
 
 
-def _seconds(text: str) -> float:
-    match = _DURATION.fullmatch(text.strip())
-    seconds = float(match[1]) * _UNITS[match[2]] if match else math.inf
-    if seconds > 100 * 366 * 86_400:
-        raise ValueError(f"must be a duration such as 10, 90s, 15m, 12h or 7d, not {text!r}")
-    return seconds
+def _flag(text: str) -> bool:
+    if text.strip().lower() not in ("1", "true", "0", "false", ""):
+        raise ValueError(f"must be 1 or 0, not {text!r}")
+    return text.strip().lower() in ("1", "true")
 
 
 def _items(text: str) -> list[str]:
@@ -119,12 +122,41 @@ def _retention(text: str) -> Mapping[JobStatus, float]:
             kept[JobStatus(name)] = duration
         else:
             raise ValueError(f"must name {', '.join(kept)}, not {name!r}")
-    seconds = {status: 0.0 if duration == "off" else _seconds(duration) for status, duration in kept.items()}
-    return MappingProxyType({status: value for status, value in seconds.items() if value > 0})
+    times = {status: 0.0 if duration == "off" else seconds(duration) for status, duration in kept.items()}
+    return MappingProxyType({status: time for status, time in times.items() if time > 0})
 
 
-def _setting(default: str, parse: Callable[[str], Any], meaning: str) -> Any:
-    return field(metadata={"default": default, "parse": parse, "meaning": meaning})
+def _allowed(text: str) -> tuple[str, ...]:
+    names = _names(text)
+    AllowList.of(names)
+    return names
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    networks: list[Network] = []
+    for item in _items(text):
+        try:
+            networks.append(ipaddress.ip_network(item))
+        except ValueError:
+            raise ValueError(f"must be IP addresses or networks such as 172.17.0.0/16, not {item!r}") from None
+    return tuple(networks)
+
+
+def _proxy(text: str) -> str | None:
+    if not text.strip():
+        return None
+    check_proxy(text.strip())
+    return text.strip()
+
+
+def _path(text: str) -> Path | None:
+    if "\0" in text:
+        raise ValueError("must be a path")
+    return Path(text.strip()) if text.strip() else None
+
+
+def _setting(default: str, parse: Callable[[str], Any], meaning: str, *, secret: bool = False) -> Any:
+    return field(repr=not secret, metadata={"default": default, "parse": parse, "meaning": meaning})
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,17 +169,45 @@ class Config:
     workers: int = _setting("4", _whole(1, _MAX_WORKERS), "threads that run the jobs of the queue default")
     queues: Mapping[str, int] = _setting("", _queues, "more queues and their threads, such as reports=1,mail=8")
     threads: int = _setting("16", _whole(2, 256), "threads that answer HTTP requests; half of them may wait for jobs")
-    handlers: tuple[str, ...] = _setting("", _names, "modules or .py files with handlers, separated by commas")
-    shutdown_timeout: float = _setting("10", _seconds, "how long a stop waits for running jobs")
+    handlers: tuple[str, ...] = _setting(
+        "", _names, "modules, .py files or directories (./NAME) with handlers, separated by commas"
+    )
+    shutdown_timeout: float = _setting("10", seconds, "how long a stop waits for running jobs")
     max_backlog: int = _setting("1000000", _whole(1, 10**12), "jobs that may wait; past it submissions get 503")
+    api_key: keys.ApiKey | None = _setting(  # noqa: RUF009  # it makes a field, like the others
+        "", keys.chosen, "a key with every scope; at least 20 characters", secret=True
+    )
+    keys_file: Path | None = _setting(  # noqa: RUF009
+        "", _path, "a TOML file with keys, read again when it changes"
+    )
+    allow_anonymous: bool = _setting("0", _flag, "1: without keys, let in whoever can reach GOFER_HOST, and warn of it")
+    trusted_proxy: tuple[Network, ...] = _setting(
+        "", _networks, "addresses or networks (CIDR) of proxies whose X-Forwarded-For, -Host and -Proto are believed"
+    )
     max_body: int = _setting("1048576", _whole(1024, 2**30), "bytes of a request's body")
     retention: Mapping[JobStatus, float] = _setting(
         ",".join(f"{status}={duration}" for status, duration in _KEPT.items()),
         _retention,
         "how long finished jobs are kept: 7d for all, or by status; 0 or off: for ever",
     )
+    http_allow: tuple[str, ...] = _setting(
+        "", _allowed, "hosts, addresses and networks (CIDR) that http jobs may call though they are not public"
+    )
+    http_max_body: int = _setting("262144", _whole(1, 1_048_576), "bytes of an answer's body that an http job keeps")
+    http_proxy: str | None = _setting(
+        "", _proxy, "a proxy for all calls of http jobs, such as http://proxy.example:3128", secret=True
+    )
+    log_lines: int = _setting("1000", _whole(1, 100_000), "lines of each job's log that are kept, the newest")
     log_level: str = _setting("info", _one_of(*LEVELS), f"least severe level that is logged: {', '.join(LEVELS)}")
     log_format: str = _setting("text", _one_of(*FORMATS), f"how log lines look: {' or '.join(FORMATS)}")
+
+    #: The tables of commands by name, as they stand in the file. ``worker.commands`` knows what they mean.
+    commands: Mapping[str, object] = field(default_factory=dict, repr=False)
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether calls need a key."""
+        return _are_keys(self.api_key, self.keys_file)
 
     @property
     def all_queues(self) -> Mapping[str, int]:
@@ -161,9 +221,38 @@ def load(environ: Mapping[str, str]) -> Config:
     Raises ConfigError, which tells of everything that is wrong at once.
     """
     errors: list[str] = []
-    given = _given(environ, errors)
-    settings = {_name_of(setting.name): setting for setting in fields(Config)}
+    file = _read_file(environ, errors)
+    commands = _commands(file.pop(_COMMANDS, {}), errors)
+    given = _given(environ, _texts(file, errors))
+    settings = {_name_of(setting.name): setting for setting in _settings()}
     errors += [f"{name}: unknown setting{_hint(name, settings)}" for name in given if name not in settings]
+    values = _values(settings, given, errors)
+    errors += _exposure(values)
+    if errors:
+        raise ConfigError(errors)
+    return Config(**values, commands=commands)
+
+
+def address(environ: Mapping[str, str]) -> tuple[str, int]:
+    """``host`` and ``port`` alone: whether a service lives does not depend on what else may be wrong by now.
+
+    Raises ConfigError.
+    """
+    errors: list[str] = []
+    names = {_name_of("host"), _name_of("port")}
+    file = _read_file(environ, errors)
+    given = _given(environ, _texts({name: file[name] for name in names & file.keys()}, errors))
+    settings = {name: setting for setting in _settings() if (name := _name_of(setting.name)) in names}
+    values = _values(settings, given, errors)
+    if errors:
+        raise ConfigError(errors)
+    return values["host"], values["port"]
+
+
+def _values(
+    settings: Mapping[str, "Field[Any]"], given: Mapping[str, tuple[str, str]], errors: list[str]
+) -> dict[str, Any]:
+    """The values of settings, by field; what is wrong with them is added to ``errors``."""
     values: dict[str, Any] = {}
     for name, setting in settings.items():
         source, text = given.get(name, (name, setting.metadata["default"]))
@@ -171,16 +260,36 @@ def load(environ: Mapping[str, str]) -> Config:
             values[setting.name] = setting.metadata["parse"](text)
         except ValueError as error:
             errors.append(f"{source}: {error}")
-    if errors:
-        raise ConfigError(errors)
-    return Config(**values)
+    return values
 
 
-def _given(environ: Mapping[str, str], errors: list[str]) -> dict[str, tuple[str, str]]:
+def _exposure(values: Mapping[str, Any]) -> list[str]:
+    """What is wrong with who could call the service, as far as the values are right."""
+    if not {"host", "api_key", "keys_file", "allow_anonymous"} <= values.keys():
+        return []
+    has_keys = _are_keys(values["api_key"], values["keys_file"])
+    if has_keys and values["allow_anonymous"]:
+        return [f"{_name_of('allow_anonymous')}: there is a key, and with one nobody is let in without; drop either"]
+    if has_keys or values["allow_anonymous"] or is_loopback(values["host"]):
+        return []
+    return [
+        f"{_name_of('host')}: others could reach {values['host']}, and there is no key; make one with: gofer keys new"
+        f" --name me --scopes read,submit,manage (from a clone: python run.py keys new …) and give it as"
+        f" {_name_of('api_key')}, or let anybody in with {_name_of('allow_anonymous')}=1"
+    ]
+
+
+def _are_keys(api_key: keys.ApiKey | None, keys_file: Path | None) -> bool:
+    return api_key is not None or keys_file is not None
+
+
+def _settings() -> "list[Field[Any]]":
+    return [setting for setting in fields(Config) if setting.metadata]
+
+
+def _given(environ: Mapping[str, str], file: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     """Where each given setting comes from, and its text; the environment wins over PORT, PORT over the file."""
-    given: dict[str, tuple[str, str]] = {}
-    if environ.get(CONFIG_FILE):
-        given |= {name: (name, text) for name, text in _read_file(Path(environ[CONFIG_FILE]), errors).items()}
+    given = {name: (name, text) for name, text in file.items()}
     if environ.get(_PLAIN_PORT):
         given[_name_of("port")] = (_PLAIN_PORT, environ[_PLAIN_PORT])
     named = {name: text for name, text in environ.items() if name.startswith(_PREFIX) and name != CONFIG_FILE}
@@ -189,7 +298,7 @@ def _given(environ: Mapping[str, str], errors: list[str]) -> dict[str, tuple[str
 
 def table() -> str:
     """All settings with their defaults and meanings, as ``--help`` shows them."""
-    return "\n".join(_row(setting) for setting in fields(Config))
+    return "\n".join(_row(setting) for setting in _settings())
 
 
 def _row(setting: "Field[Any]") -> str:
@@ -208,22 +317,41 @@ def _hint(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {_PREFIX}{close[0]}?" if close else "; see --help for all of them"
 
 
-def _read_file(path: Path, errors: list[str]) -> dict[str, str]:
+def _read_file(environ: Mapping[str, str], errors: list[str]) -> dict[str, object]:
+    """What the file holds, if one is named."""
+    path = environ.get(CONFIG_FILE)
+    if not path:
+        return {}
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        errors.append(f"{CONFIG_FILE}: cannot read {str(path)!r}: {error.strerror}")
-        return {}
-    except ValueError as error:  # not UTF-8, or not TOML
-        errors.append(f"{CONFIG_FILE}: {str(path)!r} is not TOML: {error}")
-        return {}
+        errors.append(f"{CONFIG_FILE}: cannot read {path!r}: {error.strerror}")
+    except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, or nested without end
+        errors.append(f"{CONFIG_FILE}: {path!r} is not TOML: {error}")
+    return {}
+
+
+def _commands(value: object, errors: list[str]) -> Mapping[str, object]:
+    if isinstance(value, dict):
+        return MappingProxyType(value)
+    errors.append(f"{_COMMANDS}: must be tables such as [{_COMMANDS}.thumbnail]")
+    return MappingProxyType({})
+
+
+def _texts(values: Mapping[str, object], errors: list[str]) -> dict[str, str]:
+    """The settings of the file, as the environment would hold them."""
     texts = {name: _as_text(value) for name, value in values.items()}
     errors += [
-        f"{name}: must be a string, a number, or a list of strings in {str(path)!r}"
+        f"{name}: must be a string, a number, or a list of strings in the file of {CONFIG_FILE}"
+        f"{_table_hint(values[name])}"
         for name, text in texts.items()
         if text is None
     ]
     return {name: text for name, text in texts.items() if text is not None}
+
+
+def _table_hint(value: object) -> str:
+    return f"; the tables that there are declare commands: [{_COMMANDS}.thumbnail]" if isinstance(value, dict) else ""
 
 
 def _as_text(value: object) -> str | None:

@@ -42,18 +42,26 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "bad_query": Kind(400, "The query string is not valid"),
         "bad_json": Kind(400, "The body is not valid JSON"),
         "invalid_cursor": Kind(400, "The cursor is not valid"),
+        "unauthorized": Kind(401, "A key is needed"),
+        "forbidden": Kind(403, "The key does not allow this"),
+        "cross_site": Kind(403, "Pages of other sites may not call this"),
         "not_found": Kind(404, "There is nothing here"),
         "job_not_found": Kind(404, "There is no such job"),
         "unknown_queue": Kind(404, "There is no such queue"),
         "method_not_allowed": Kind(405, "The method is not allowed here"),
+        "not_acceptable": Kind(406, "The answer cannot be had like this"),
         "illegal_transition": Kind(409, "The job's status forbids this"),
         "stale_attempt": Kind(409, "The attempt is over"),
         "body_too_large": Kind(413, "The body is too large"),
+        "foreign_host": Kind(421, "The service is not known by this name"),
         "unsupported_media_type": Kind(415, "The media type is not supported"),
         "invalid_submission": Kind(422, "The submission is not valid"),
         "idempotency_conflict": Kind(422, "The idempotency key was used for another submission"),
         "unknown_type": Kind(422, "There is no handler for this type"),
         "invalid_payload": Kind(422, "The payload is not valid"),
+        "job_failed": Kind(424, "The job failed"),
+        "job_cancelled": Kind(424, "The job was cancelled"),
+        "too_many_attempts": Kind(429, "Too many attempts failed"),
         "headers_too_large": Kind(431, "The headers are too large"),
         "internal": Kind(500, "Something went wrong inside the service"),
         "not_implemented": Kind(501, "This is not supported"),
@@ -62,6 +70,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "backlog_full": Kind(503, "Too many jobs are waiting", retry_after=5),
         "store_unavailable": Kind(503, "The store is unavailable", retry_after=5),
         "store_full": Kind(503, "The store is full", retry_after=30),
+        "store_damaged": Kind(503, "The store is damaged"),
         "store_closed": Kind(503, "The service has stopped", retry_after=5),
         # No Retry-After: to repeat it blindly may do it twice.
         "outcome_unknown": Kind(503, "It is unknown whether this was done"),
@@ -81,6 +90,7 @@ UNANSWERED = frozenset(
         "schema_too_new",
         "store_error",
         "store_in_use",
+        "unhealthy",
     }
 )
 
@@ -117,13 +127,18 @@ class Problem(Exception):
         detail: str,
         errors: Sequence[FieldError] = (),
         headers: Iterable[tuple[str, str]] = (),
+        extensions: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
-        """``code`` is a key of :data:`KINDS`; ``detail`` says what was wrong this time, and what is allowed."""
+        """``code`` is a key of :data:`KINDS`; ``detail`` says what was wrong this time, and what is allowed.
+
+        ``extensions`` are further members (RFC 9457, section 3.2), of values that JSON has.
+        """
         super().__init__(detail)
         self.kind = KINDS[code]
         self.code = code
         self.detail = detail
         self.errors = errors
+        self.extensions = extensions
         self.headers = list(headers)
         if self.kind.retry_after is not None:
             self.headers.append(("Retry-After", str(self.kind.retry_after)))
@@ -140,7 +155,7 @@ class Problem(Exception):
         errors = [FieldError(_clean(error.path), _clean(error.message)) for error in self.errors]
         kind = self.kind
         details = _Details(f"/problems/{self.code}", kind.title, kind.status, _clean(self.detail), errors or UNSET)
-        return msgspec.json.encode(details) + b"\n"
+        return msgspec.json.encode({**msgspec.to_builtins(details), **self.extensions}) + b"\n"
 
 
 def _clean(text: str) -> str:
@@ -162,9 +177,9 @@ def register(app: Flask, on_fatal: Callable[[OutcomeUnknown], None]) -> None:
             on_fatal(error)
         if error.code == "internal" or error.code not in KINDS:
             return unexpected(error)
-        return _response(Problem(error.code, str(error)))
+        return response_to(Problem(error.code, str(error)))
 
-    app.register_error_handler(Problem, _response)
+    app.register_error_handler(Problem, response_to)
     app.register_error_handler(GoferError, gofer_error)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, unexpected)
@@ -172,8 +187,10 @@ def register(app: Flask, on_fatal: Callable[[OutcomeUnknown], None]) -> None:
 
 def unexpected(error: Exception) -> Response:
     """The answer to a bug: logged here, once, and kept from the client."""
-    _log.error("%s %s failed", request.method, ascii(request.path), exc_info=error)
-    return _response(Problem("internal", "the service's log says more"))
+    # By its name the request's line in the log is found.
+    fields = {"id": request.headers.get("X-Request-Id")}
+    _log.error("%s %s failed", request.method, ascii(request.path), exc_info=error, extra=fields)
+    return response_to(Problem("internal", "the service's log says more"))
 
 
 def _http_error(error: HTTPException) -> Response:
@@ -189,8 +206,9 @@ def _http_error(error: HTTPException) -> Response:
         detail = f"the body is larger than {request.max_content_length} bytes"
     else:
         detail = error.description or error.name
-    return _response(Problem(code, detail, headers=allowed))
+    return response_to(Problem(code, detail, headers=allowed))
 
 
-def _response(problem: Problem) -> Response:
+def response_to(problem: Problem) -> Response:
+    """The answer that a problem is."""
     return Response(problem.body(), problem.kind.status, problem.headers, content_type=MEDIA_TYPE)

@@ -29,6 +29,8 @@ def configure(level: str, log_format: str, stream: TextIO | None = None) -> None
     logging.getLogger("waitress").setLevel(max(logging.WARNING, root.level))
     # It warns of every burst that finds all threads busy.
     logging.getLogger("waitress.queue").setLevel(logging.CRITICAL)
+    # It tells of whole URLs, in which there may be secrets, and of whatever is wrong with an answer.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
 class TextFormatter(logging.Formatter):
@@ -37,8 +39,8 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         fields = "".join(f" {name}={value!r}" for name, value in _extra(record).items())
         line = f"{_time(record)} {record.levelname:<7} {record.name}: {_printable(record.getMessage())}{fields}"
-        trace = _traceback(record)
-        return f"{line}\n{trace}" if trace else line
+        # Indented: what an error says may hold line breaks, and then something that looks like a line of its own.
+        return "\n".join([line, *(f"  {_printable(below)}" for below in _traceback(record).splitlines())])
 
 
 class JsonFormatter(logging.Formatter):

@@ -1,6 +1,6 @@
 """Query strings, as strict as bodies: known names, once each, with values that have the right shape."""
 
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -11,6 +11,9 @@ from app.shapes import base_type, description, unknown
 
 Shape = TypeVar("Shape", bound=msgspec.Struct)
 
+#: A parameter that is on or off.
+Flag = Annotated[bool, msgspec.Meta(description="1 or true, 0 or false")]
+
 #: More parameters than any call knows; the rest of such a query string is not even read.
 _MAX_PARAMETERS = 50
 
@@ -18,9 +21,12 @@ _MAX_PARAMETERS = 50
 def parse(shape: type[Shape]) -> Shape:
     """The current request's query string as a ``shape``, whose fields are the parameters that are allowed.
 
-    Raises Problem, ``bad_query``.
+    Each has a default. Raises Problem, ``bad_query``.
     """
-    pairs = _pairs(request.environ.get("QUERY_STRING", ""))
+    query: str = request.environ.get("QUERY_STRING", "")
+    if not query:
+        return shape()
+    pairs = _pairs(query)
     fields = {field.encode_name: field for field in msgspec.structs.fields(shape)}
     values: dict[str, Any] = {}
     errors: list[FieldError] = []
@@ -50,8 +56,11 @@ def require_empty() -> None:
 
 
 def _convert(text: str, hint: Any) -> Any:
-    # Not strict for numbers alone: a time must not be taken for a number of seconds.
-    return msgspec.convert(text, hint, strict=base_type(hint) not in (int, float))
+    # Not strict for these alone: a time must not be taken for a number of seconds.
+    value = msgspec.convert(text, hint, strict=base_type(hint) not in (int, float, bool))
+    if value is None:  # of the text "null", where nothing at all may be given
+        raise msgspec.ValidationError
+    return value
 
 
 def _pairs(query: str) -> list[tuple[str, str]]:

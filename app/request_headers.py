@@ -16,6 +16,20 @@ _QUOTED = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"')
 _BARE = re.compile(r"[\x20-\x7e]+")
 #: RFC 7240, section 2: a preference with a value, before any parameters of its own.
 _WAIT = re.compile(r'wait\s*=\s*"?([0-9]{1,9})"?\s*(?:;.*)?', re.IGNORECASE)
+#: W3C Trace Context, section 3.2.2: version, ids of trace and parent, flags; later versions may go on after a hyphen.
+_TRACEPARENT = re.compile(
+    r"(?P<version>(?!ff)[0-9a-f]{2})-(?P<ids>(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})"
+    r"(?P<more>-.*)?"
+)
+
+
+def check_any_body(environ: Environ) -> None:
+    """As :func:`check_json_body`, for a body that is not empty, also one that the call would not look at.
+
+    A page of another site can send other types without asking first (Fetch, section 4.10.3).
+    """
+    if environ.get("CONTENT_LENGTH", "").strip("0"):
+        check_json_body(environ)
 
 
 def check_json_body(environ: Environ) -> None:
@@ -62,3 +76,18 @@ def preferred_wait(environ: Environ) -> int | None:
         if match := _WAIT.fullmatch(preference.strip()):
             return int(match[1])
     return None
+
+
+def traceparent(environ: Environ) -> str | None:
+    """The ``traceparent`` (W3C Trace Context, level 1) as version 00 writes it; None without a valid one.
+
+    An invalid one is passed over (sections 3.2.2.3 and 3.2.2.4). Of a later version, what version
+    00 has is taken (section 3.2.4).
+    """
+    match = _TRACEPARENT.fullmatch(environ.get("HTTP_TRACEPARENT", ""))
+    if match is None:
+        return None
+    if match["version"] != "00":
+        # Only the flag "sampled" means the same in every version.
+        return f"00-{match['ids']}-{int(match['flags'], 16) & 1:02x}"
+    return None if match["more"] else match[0]

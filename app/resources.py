@@ -1,11 +1,12 @@
 """Responses: jobs and what belongs to them as JSON, key by key."""
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 import msgspec
-from flask import Response
+from flask import Response, request
 from werkzeug.datastructures import Headers
 
 from store.job import Job, JobError, JobStatus, Progress
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 _encode = msgspec.json.Encoder().encode
+
+#: The media type of all answers but bare texts and problems.
+JSON = "application/json"
 
 
 class JobResource(msgspec.Struct, frozen=True):
@@ -38,6 +42,7 @@ class JobResource(msgspec.Struct, frozen=True):
     run_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    submitted_by: str | None
 
 
 def job_resource(job: Job) -> JobResource:
@@ -62,6 +67,7 @@ def job_resource(job: Job) -> JobResource:
         job.run_at,
         job.started_at,
         job.finished_at,
+        job.submitted_by,
     )
 
 
@@ -89,7 +95,24 @@ def answer(value: object, status: int = 200, headers: Iterable[tuple[str, str]] 
     return answer_with(json_body(value), status, headers)
 
 
-def answer_with(body: bytes, status: int = 200, headers: Iterable[tuple[str, str]] = ()) -> Answer:
-    """An answer with a ``body`` that is JSON already."""
-    own = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+def answer_with(
+    body: bytes, status: int = 200, headers: Iterable[tuple[str, str]] = (), media_type: str = JSON
+) -> Answer:
+    """An answer whose ``body`` is of this media type already."""
+    own = [("Content-Type", media_type), ("Content-Length", str(len(body)))]
     return Answer([body], status, [*own, *headers])
+
+
+def tagged(full: Answer) -> Response:
+    """``full`` with an ETag, or 304 for a client that has exactly this already; nothing but a 200 is tagged.
+
+    For GET and HEAD only (RFC 9110, section 13.1.2).
+    """
+    if full.status_code != 200:
+        return full
+    etag = hashlib.blake2b(full.get_data(), digest_size=16).hexdigest()
+    headers = {"ETag": f'"{etag}"', "Cache-Control": "no-cache"}
+    if request.if_none_match.contains_weak(etag):
+        return Response(status=304, headers=headers)
+    full.headers.update(headers)
+    return full

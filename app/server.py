@@ -1,11 +1,13 @@
 """Waitress, and its orderly stop."""
 
+import errno
 import logging
 import os
 import resource
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any
 
 from waitress import wasyncore  # type: ignore[import-untyped]
@@ -14,8 +16,12 @@ from waitress.server import TcpWSGIServer  # type: ignore[import-untyped]
 from waitress.task import ThreadedTaskDispatcher  # type: ignore[import-untyped]
 
 from app.channel import Channel
+from app.forwarded import ForwardedRequests
+from app.request_id import RequestIds
+from app.spare_files import SpareFiles
 from store.clock import Clock
 from store.errors import GoferError
+from worker.outgoing.addresses import Network
 
 _log = logging.getLogger(__name__)
 
@@ -29,6 +35,14 @@ _IDLE = 120.0
 _ARRIVAL = 120.0
 #: Seconds between two looks for such connections; also how long the loop sleeps at most.
 _SWEEP = 5.0
+#: Seconds until the next look when there is no room for a connection.
+_REST = 0.05
+#: Seconds that a client has to ask, to go on, or to read, before its connection may make room for another's.
+_TIME_TO_ASK = 0.1
+#: Seconds between two warnings that there are too many connections.
+_WARN_EVERY = 60.0
+#: What accept() fails with, again and again, when the process or the machine has no more to give.
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 #: Bytes of headers.
 _HEADERS = 65_536
 #: Bytes of an answer that are kept together, so that they leave with one call of the system, made by
@@ -68,6 +82,8 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
     """
 
     channel_class = Channel
+    #: What answers the requests (PEP 3333).
+    application: Any
 
     def __init__(
         self,
@@ -77,18 +93,32 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
         *,
         threads: int,
         max_body: int,
+        trusted_proxies: Sequence[Network] = (),
         on_death: Callable[[], None],
     ) -> None:
         """``threads`` answer requests with bodies of up to ``max_body`` bytes.
 
-        ``on_death`` is called when the server ended although nobody stopped it.
+        What ``trusted_proxies`` say of the requests that they pass on is believed. ``on_death`` is
+        called when the server ended although nobody stopped it.
         """
         self.clock = clock
         self.max_body = max_body
-        #: Answers close their connections from now on.
+        #: Names each request.
+        self.request_ids = RequestIds()
+        #: Nothing new is begun.
         self.stopping = False
+        #: Until when connections are too dear to be kept.
+        self._crowded_until = clock.monotonic()
         self._on_death = on_death
         self._next_sweep = clock.monotonic() + _SWEEP
+        self._next_warning = clock.monotonic()
+        #: Until when no connection is accepted.
+        self._rests_until = clock.monotonic()
+        #: Seconds that the loop sleeps at most.
+        self._nap = _SWEEP
+        #: accept() found no descriptor.
+        self._is_exhausted = False
+        self._spare_files = SpareFiles()
         self._started = False
         self._drained = threading.Event()
         self._ended = threading.Event()
@@ -106,12 +136,20 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
             sockinfo=(listener.family, listener.type, listener.proto, listener.getsockname()),
             bind_socket=False,
         )
+        if trusted_proxies:
+            # Around what removes the headers.
+            self.application = ForwardedRequests(self.application, trusted_proxies)
 
     @property
     def url(self) -> str:
         """Where the service is found."""
         host = f"[{self.effective_host}]" if ":" in self.effective_host else self.effective_host
         return f"http://{host}:{self.effective_port}"
+
+    @property
+    def keeps_connections(self) -> bool:
+        """Whether a connection stays open after its answer."""
+        return not self.stopping and self.clock.monotonic() >= self._crowded_until
 
     def start(self) -> None:
         """Begin to serve, in a thread of waitress's."""
@@ -163,7 +201,7 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
     def _serve(self, _thread_no: object) -> None:
         try:
             while self._map:
-                wasyncore.poll2(_SWEEP, self._map)
+                wasyncore.poll2(self._nap, self._map)
                 self._after_turn()
         except Exception:  # noqa: BLE001 - the top of a thread
             _log.exception("the HTTP server's loop failed")
@@ -178,6 +216,8 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
         if now >= self._next_sweep:
             self._next_sweep = now + _SWEEP
             self._sweep(now)
+        if self.accepting:
+            self._see_to_room(now)
         if self.stopping and not self.accepting and not self._is_busy():
             # What has already arrived counts as asked, too; one more look at the sockets.
             wasyncore.poll2(0.0, self._map)
@@ -188,7 +228,51 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
     def _sweep(self, now: float) -> None:
         for channel in self.active_channels.values():
             if channel.is_stale(now - _IDLE, now - _ARRIVAL):
-                channel.will_close = True
+                channel.hang_up()
+        self._spare_files.refill()
+
+    def readable(self) -> bool:
+        """Whether the loop is to accept connections."""
+        return self.clock.monotonic() >= self._rests_until and bool(super().readable())
+
+    def accept(self) -> Any:
+        """A connection and where it comes from; None if there is none. Raises OSError."""
+        try:
+            return super().accept()
+        except OSError as error:
+            self._is_exhausted = error.errno in _EXHAUSTED
+            raise
+
+    def _see_to_room(self, now: float) -> None:
+        """Have room for the next connection, so that nobody keeps others out by holding many."""
+        self._nap = _REST if now < self._rests_until else _SWEEP
+        if self._is_exhausted:
+            self._is_exhausted = False
+            self._note_crowd(now, "no file descriptor is left for a connection")
+            if not self._close_longest_idle(now) and not self._spare_files.release():
+                # Else the loop would spin: the connection that cannot be accepted stays there.
+                self._rests_until = now + _REST
+                self._nap = _REST
+        elif len(self._map) >= self.adj.connection_limit:
+            self._note_crowd(now, "there are too many connections")
+            if not self._close_longest_idle(now):
+                self._nap = _REST
+
+    def _note_crowd(self, now: float, what: str) -> None:
+        self._crowded_until = now + _SWEEP
+        if now >= self._next_warning:
+            self._next_warning = now + _WARN_EVERY
+            _log.warning("%s; those that wait for their clients are closed", what)
+
+    def _close_longest_idle(self, now: float) -> bool:
+        """Close the connection that has waited longest for its client, if any did for a while; whether one did."""
+        channels = self.active_channels.values()
+        idle = [(since, channel) for channel in channels if (since := channel.owes_since()) is not None]
+        since, longest = min(idle, key=itemgetter(0), default=(now, None))
+        if longest is None or now - since < _TIME_TO_ASK:
+            return False
+        longest.handle_close()
+        return True
 
     def maintenance(self, now: float) -> None:
         """Nothing: waitress would measure by the wall clock what :meth:`_sweep` does by the monotonic one."""
@@ -197,7 +281,15 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
         return any(channel.is_busy() for channel in self.active_channels.values())
 
     def _stop_accepting(self) -> None:
+        # Those who have connected already may have asked already, too; closing the socket would reset them.
+        while self.accepting and self._accept_one():
+            pass
         wasyncore.dispatcher.close(self)
+
+    def _accept_one(self) -> bool:
+        before = len(self.active_channels)
+        self.handle_accept()
+        return len(self.active_channels) > before
 
     def _close_channels(self) -> None:
         for channel in list(self.active_channels.values()):
@@ -209,6 +301,7 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
         with self._trigger_lock:
             self._trigger_closed = True
             self.trigger.close()
+        self._spare_files.close()
         self._drained.set()
         if not self._started:
             self._ended.set()
@@ -218,6 +311,7 @@ def _adjustments(listener: socket.socket, threads: int, max_body: int) -> Adjust
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     adjustments = Adjustments(
         sockets=[listener],
+        server_name=listener.getsockname()[0],
         threads=threads,
         backlog=_BACKLOG,
         ident=None,
@@ -232,8 +326,8 @@ def _adjustments(listener: socket.socket, threads: int, max_body: int) -> Adjust
         # Connections that clients reset are no errors of ours.
         log_socket_errors=False,
         expose_tracebacks=False,
-        # Nothing here looks at what proxies say, so nothing need be cleared either.
-        clear_untrusted_proxy_headers=False,
+        # ForwardedRequests has taken from them what it believes.
+        clear_untrusted_proxy_headers=True,
     )
     adjustments.send_bytes = _SEND_TOGETHER  # as an argument it is deprecated, but nothing takes its place
     return adjustments

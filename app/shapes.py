@@ -11,6 +11,7 @@ from typing import Annotated, Any, get_args, get_origin
 import msgspec
 
 from app.errors import FieldError, shown
+from app.spelling import meant
 
 
 def mismatches(shape: type[msgspec.Struct], value: object, path: str = "") -> Iterator[FieldError]:
@@ -35,7 +36,8 @@ def unknown(name: str, noun: str, allowed: Iterable[str]) -> str:
     choices = sorted(allowed)
     if not choices:
         return f"unknown {noun}; none is allowed here"
-    close = difflib.get_close_matches(name[:100], choices, n=1)
+    slip = meant(name[:100], choices)
+    close = [slip] if slip else difflib.get_close_matches(name[:100], choices, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
     return f"unknown {noun}{hint}; allowed are: {', '.join(choices)}"
 

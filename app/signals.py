@@ -40,6 +40,8 @@ class StopRequest:
 
     def install(self) -> None:
         """Catch the signals. Called in the main thread."""
+        # Who started us may have had it ignored, and then the kernel would keep no exit codes of our children.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
         for number in _SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:
@@ -60,8 +62,16 @@ class StopRequest:
 
     def wait(self) -> str:
         """Sleep until there is a reason to stop; return it in words."""
-        number = os.read(self._read_end, 1)[0]
-        return self._fatal or signal.Signals(number).name
+        while True:
+            number = os.read(self._read_end, 1)[0]
+            if self._fatal:
+                return self._fatal
+            # Whoever else catches signals, such as the module of a handler, has them told here, too, and so
+            # many that there was no room for ours.
+            if self._first_signal is not None:
+                number = self._first_signal[0]
+            if number in _SIGNALS:
+                return signal.Signals(number).name
 
     def _caught(self, number: int, _frame: FrameType | None) -> None:
         # The interpreter has written the byte already. Who signals again does not want to wait.

@@ -108,10 +108,12 @@ class SubmissionParser:
             submissions = _BATCH.decode(body).jobs
         except msgspec.ValidationError:
             raise _refusal(_batch_mismatches(value)) from None
-        if errors := [
+        errors = (
             error for i, submission in enumerate(submissions) for error in self._refusals(submission, f"jobs[{i}].")
-        ]:
-            raise _refusal(errors)
+        )
+        # A batch of a thousand slips is not looked at any further than its answer tells of it.
+        if listed := list(islice(errors, MAX_ERRORS)):
+            raise _refusal(listed)
         if idempotency_key is None:
             return [self._job(submission) for submission in submissions]
         fingerprint = _fingerprint(value)

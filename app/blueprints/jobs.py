@@ -1,32 +1,49 @@
 """The calls about jobs."""
 
-import hashlib
 from contextlib import suppress
 from typing import Annotated
 from urllib.parse import urlencode
 
 import msgspec
 from flask import Blueprint, Response, request
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
+from msgspec.structs import replace
 
 from app import query
-from app.request_headers import check_json_body, idempotency_key, preferred_wait
-from app.resources import answer, answer_with, job_resource, json_body
-from app.submission import Instant, Name, SubmissionParser, Tag
+from app.auth import in_callers_name
+from app.fix import FixingParser
+from app.job_id import checked
+from app.policy import Policy, needs
+from app.request_headers import Environ, check_json_body, idempotency_key, preferred_wait, traceparent
+from app.resources import answer, job_resource, tagged
+from app.results import BareResults
+from app.submission import Instant, Name, Tag
 from app.waiting import MAX_WAIT, WaitingRoom
-from store.errors import JobNotFound, StoreError
-from store.job import JobStatus
+from store.errors import StoreError
+from store.job import Job, JobStatus, NewJob
 from store.protocol import JobFilter
 from worker.engine import Engine
 
 _STATUSES = "one of " + ", ".join(JobStatus)
 
 
-class JobQuery(msgspec.Struct, frozen=True):
-    """The parameters of ``GET /jobs/{id}``."""
+#: Seconds.
+_Wait = Annotated[float, Meta(ge=0, le=MAX_WAIT, description=f"a number of seconds from 0 to {MAX_WAIT}")]
 
-    #: Seconds.
-    wait: Annotated[float, Meta(ge=0, le=MAX_WAIT, description=f"a number of seconds from 0 to {MAX_WAIT}")] = 0
+
+class SubmitQuery(msgspec.Struct, frozen=True):
+    """The parameters of ``POST /jobs``."""
+
+    #: Comes before ``Prefer: wait``.
+    wait: _Wait | UnsetType = UNSET
+    #: Answer with the bare result instead of the job.
+    result: query.Flag = False
+
+
+class JobQuery(msgspec.Struct, frozen=True):
+    """The parameters of ``GET /jobs/{id}`` and ``GET /jobs/{id}/result``."""
+
+    wait: _Wait = 0
 
 
 class ListQuery(msgspec.Struct, frozen=True):
@@ -45,45 +62,58 @@ class ListQuery(msgspec.Struct, frozen=True):
 class JobCalls:
     """Submits, shows, lists and steers jobs."""
 
-    def __init__(self, engine: Engine, room: WaitingRoom) -> None:
+    def __init__(self, engine: Engine, room: WaitingRoom, max_body: int) -> None:
         self._engine = engine
         self._room = room
-        self._parser = SubmissionParser(engine.registry, engine.queue_names())
+        self._results = BareResults(engine.registry)
+        self._parser = FixingParser(engine.registry, engine.queue_names(), max_body)
 
+    @needs(Policy.SUBMIT)
     def submit(self) -> Response:
         """``POST /jobs``"""
         environ = request.environ
-        query.require_empty()
+        wanted = query.parse(SubmitQuery)
         check_json_body(environ)
         new = self._parser.read(request.get_data(cache=False), idempotency_key(environ))
-        created = self._engine.submit(new)
-        job = created.job
-        headers = [("Location", f"/jobs/{job.id}")]
-        status = 201
+        (new,) = in_callers_name(environ, (new,))
+        created = self._engine.submit(_traced(new, traceparent(environ)))
+        headers = [("Location", f"/jobs/{created.job.id}")]
         if created.replayed:
-            status = 200
             headers.append(("Idempotency-Replayed", "true"))
-        if "HTTP_PREFER" in environ and (seconds := preferred_wait(environ)) is not None:
-            seconds = min(seconds, MAX_WAIT)
-            # The job is stored: that it cannot be looked at just now must not say otherwise.
-            with suppress(StoreError):
-                job = self._room.wait(job.id, seconds, environ)
-            if job.status.is_final:
-                status = 200
-                headers.append(("Preference-Applied", f"wait={seconds}"))
-        return answer(job_resource(job), status, headers)
+        preferred = _preferred_wait(environ) if wanted.wait is UNSET else None
+        job = self._later(created.job, wanted.wait or preferred or 0)
+        if preferred is not None and job.status.is_final:
+            headers.append(("Preference-Applied", f"wait={preferred}"))
+        if wanted.result:
+            return self._results.answer(job, headers)
+        return answer(job_resource(job), 200 if created.replayed or job.status.is_final else 201, headers)
 
+    def _later(self, job: Job, seconds: float) -> Job:
+        """The job just submitted, once it is final or the time is up."""
+        if not seconds:
+            return job
+        # The job is stored: that it cannot be looked at just now must not say otherwise.
+        with suppress(StoreError):
+            return self._room.wait(job.id, seconds, request.environ)
+        return job
+
+    @needs(Policy.SUBMIT)
     def submit_batch(self) -> Response:
         """``POST /jobs/batch``"""
+        environ = request.environ
         query.require_empty()
-        check_json_body(request.environ)
-        new_jobs = self._parser.read_batch(request.get_data(cache=False), idempotency_key(request.environ))
-        created = self._engine.submit_many(new_jobs)
+        check_json_body(environ)
+        new_jobs = in_callers_name(
+            environ, self._parser.read_batch(request.get_data(cache=False), idempotency_key(environ))
+        )
+        parent = traceparent(environ)
+        created = self._engine.submit_many([_traced(new, parent) for new in new_jobs])
         body = {"jobs": [job_resource(one.job) for one in created]}
         if all(one.replayed for one in created):
             return answer(body, 200, [("Idempotency-Replayed", "true")])
         return answer(body, 201)
 
+    @needs(Policy.READ)
     def list(self) -> Response:
         """``GET /jobs``"""
         wanted = query.parse(ListQuery)
@@ -100,67 +130,71 @@ class JobCalls:
         link = [("Link", f'<{following}>; rel="next"')] if following else []
         return answer({"jobs": [job_resource(job) for job in page.jobs], "next": following}, 200, link)
 
+    @needs(Policy.READ)
     def get(self, job_id: str) -> Response:
         """``GET /jobs/{id}``"""
         wanted = query.parse(JobQuery)
-        job = self._room.wait(_checked(job_id), wanted.wait, request.environ)
-        body = json_body(job_resource(job))
-        etag = hashlib.blake2b(body, digest_size=16).hexdigest()
-        headers = [("ETag", f'"{etag}"'), ("Cache-Control", "no-cache")]
-        # RFC 9110, section 13.1.2: a GET compares weakly.
-        if request.if_none_match.contains_weak(etag):
-            return Response(status=304, headers=headers)
-        return answer_with(body, 200, headers)
+        job = self._room.wait(checked(job_id), wanted.wait, request.environ)
+        return tagged(answer(job_resource(job)))
 
-    def log(self, job_id: str) -> Response:
-        """``GET /jobs/{id}/logs``"""
-        query.require_empty()
-        return answer({"lines": self._engine.store.list_log(_checked(job_id))})
+    @needs(Policy.READ)
+    def result(self, job_id: str) -> Response:
+        """``GET /jobs/{id}/result``"""
+        wanted = query.parse(JobQuery)
+        return tagged(self._results.answer(self._room.wait(checked(job_id), wanted.wait, request.environ)))
 
+    @needs(Policy.READ)
     def attempts(self, job_id: str) -> Response:
         """``GET /jobs/{id}/attempts``"""
         query.require_empty()
-        return answer({"attempts": self._engine.store.list_attempts(_checked(job_id))})
+        return answer({"attempts": self._engine.store.list_attempts(checked(job_id))})
 
+    @needs(Policy.MANAGE)
     def cancel(self, job_id: str) -> Response:
         """``POST /jobs/{id}/cancel``: 202 while the handler that runs is still being told."""
         query.require_empty()
-        job = self._engine.cancel(_checked(job_id))
+        job = self._engine.cancel(checked(job_id))
         return answer(job_resource(job), 200 if job.status.is_final else 202)
 
+    @needs(Policy.MANAGE)
     def retry(self, job_id: str) -> Response:
         """``POST /jobs/{id}/retry``"""
         query.require_empty()
-        return answer(job_resource(self._engine.retry(_checked(job_id))))
+        return answer(job_resource(self._engine.retry(checked(job_id))))
 
+    @needs(Policy.MANAGE)
     def delete(self, job_id: str) -> Response:
         """``DELETE /jobs/{id}``"""
         query.require_empty()
-        self._engine.delete(_checked(job_id))
+        self._engine.delete(checked(job_id))
         return Response(status=204)
 
 
-def blueprint(engine: Engine, room: WaitingRoom) -> Blueprint:
-    """The routes of these calls."""
-    calls = JobCalls(engine, room)
+def blueprint(engine: Engine, room: WaitingRoom, max_body: int) -> Blueprint:
+    """The routes of these calls. ``max_body``: bytes of a request's body."""
+    calls = JobCalls(engine, room, max_body)
     routes = Blueprint("jobs", __name__)
     routes.post("/jobs")(calls.submit)
     routes.get("/jobs")(calls.list)
     routes.post("/jobs/batch")(calls.submit_batch)
     routes.get("/jobs/<job_id>")(calls.get)
     routes.delete("/jobs/<job_id>")(calls.delete)
-    routes.get("/jobs/<job_id>/logs")(calls.log)
+    routes.get("/jobs/<job_id>/result")(calls.result)
     routes.get("/jobs/<job_id>/attempts")(calls.attempts)
     routes.post("/jobs/<job_id>/cancel")(calls.cancel)
     routes.post("/jobs/<job_id>/retry")(calls.retry)
     return routes
 
 
-def _checked(job_id: str) -> str:
-    """``job_id`` if it can be one; no store needs to look for anything else. Raises JobNotFound."""
-    if len(job_id) != 36 or not job_id.isascii():
-        raise JobNotFound(job_id[:100])
-    return job_id
+def _preferred_wait(environ: Environ) -> int | None:
+    """The seconds of ``Prefer: wait``, as many of them as there may be; None without one."""
+    seconds = preferred_wait(environ)
+    return None if seconds is None else min(seconds, MAX_WAIT)
+
+
+def _traced(new: NewJob, parent: str | None) -> NewJob:
+    """``new`` in its trace, which is no part of what was asked for: it leaves the fingerprint alone."""
+    return new if parent is None else replace(new, traceparent=parent)
 
 
 def _page_after(cursor: str) -> str:

@@ -3,6 +3,7 @@
 from flask import Blueprint, Response
 
 from app import query
+from app.policy import Policy, needs
 from app.resources import answer
 from worker.engine import Engine, QueueState
 from worker.errors import UnknownQueue
@@ -14,22 +15,26 @@ class QueueCalls:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
+    @needs(Policy.READ)
     def list(self) -> Response:
         """``GET /queues``"""
         query.require_empty()
         return answer({"queues": self._engine.queues()})
 
+    @needs(Policy.READ)
     def get(self, name: str) -> Response:
         """``GET /queues/{name}``"""
         query.require_empty()
         return answer(self._state(name))
 
+    @needs(Policy.MANAGE)
     def pause(self, name: str) -> Response:
         """``POST /queues/{name}/pause``"""
         query.require_empty()
         self._engine.pause(name)
         return answer(self._state(name))
 
+    @needs(Policy.MANAGE)
     def resume(self, name: str) -> Response:
         """``POST /queues/{name}/resume``"""
         query.require_empty()

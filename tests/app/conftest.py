@@ -3,20 +3,23 @@
 import json
 import logging
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from flask import Flask
 
 from app import create_app
+from app.auth import Gate
 from app.server import HttpServer, listen
 from store.clock import SystemClock
 from store.errors import OutcomeUnknown
 from store.memory import MemoryStore
 from tests.app.conversation import Conversation, Reply
 from worker.engine import Engine
-from worker.registry import Registry
+from worker.outgoing.addresses import Network
+from worker.registry import HandlerSpec, Registry
 
 #: The largest body that the service of these tests takes.
 MAX_BODY = 100_000
@@ -25,8 +28,9 @@ MAX_BODY = 100_000
 class Service:
     """A running service and the ways to talk to it."""
 
-    def __init__(self, engine: Engine, server: HttpServer, fatal: list[OutcomeUnknown]) -> None:
+    def __init__(self, engine: Engine, app: Flask, server: HttpServer, fatal: list[OutcomeUnknown]) -> None:
         self.engine = engine
+        self.app = app
         self.server = server
         self.port = int(server.effective_port)
         #: What the application said must end the process.
@@ -62,23 +66,40 @@ class Service:
 
 
 @contextmanager
-def running(**engine_settings: Any) -> Iterator[Service]:
-    """A service with the queues ``default`` and ``slow``, which ends with the block."""
+def running(
+    *specs: HandlerSpec,
+    gate: Gate | None = None,
+    any_host: bool = False,
+    trusted_proxies: Sequence[Network] = (),
+    **engine_settings: Any,
+) -> Iterator[Service]:
+    """A service with the queues ``default`` and ``slow``, which ends with the block.
+
+    ``specs``: types of jobs beside those of ``tests.app.job_handlers``.
+    """
     clock, rng = SystemClock(), random.Random(3)
     registry = Registry()
     registry.load(["tests.app.job_handlers"])
+    for spec in specs:
+        registry.register(spec)
     queues: Mapping[str, int] = {"default": 2, "slow": 1}
     store = MemoryStore(clock, rng)
     engine = Engine(store, registry, clock, rng, queues, shutdown_timeout=0.2, **engine_settings)
     fatal: list[OutcomeUnknown] = []
-    app = create_app(engine, on_fatal=fatal.append, max_body=MAX_BODY, max_waiting=2)
+    app = create_app(engine, gate=gate, any_host=any_host, on_fatal=fatal.append, max_body=MAX_BODY, max_waiting=2)
     server = HttpServer(
-        app, listen("127.0.0.1", 0), clock, threads=4, max_body=MAX_BODY, on_death=lambda: pytest.fail("the loop died")
+        app,
+        listen("127.0.0.1", 0),
+        clock,
+        threads=4,
+        max_body=MAX_BODY,
+        trusted_proxies=trusted_proxies,
+        on_death=lambda: pytest.fail("the loop died"),
     )
     engine.start()
     server.start()
     try:
-        yield Service(engine, server, fatal)
+        yield Service(engine, app, server, fatal)
     finally:
         engine.stop()
         server.stop(5)

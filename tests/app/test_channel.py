@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
+from waitress.buffers import BytesIOBasedBuffer as BytesBuffer  # type: ignore[import-untyped]
 
+from app.chunks import Chunks
 from app.server import CannotListen, HttpServer, listen
 from store.clock import SystemClock
 from tests.app.conversation import Conversation
@@ -61,6 +63,30 @@ def port() -> Iterator[int]:
         (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n", 400, ""),
         (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 70_000 + b"\r\n\r\n", 431, "headers are larger than 65536 bytes"),
         (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400, "header"),
+        (b"GET / HTTP/1.1\r\nHost: a\nX: b\r\n\r\n", 400, "LF"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n Host: b\r\n\r\n", 400, "one line"),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n\tchunked\r\n\r\n0\r\n\r\n", 400, "one line"),
+        (b"POST / HTTP/1.1\r\nHost: a\r\n" + 2 * b"Transfer-Encoding: chunked\r\n" + b"\r\n0\r\n\r\n", 400, "once"),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n", 400, "once"),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\nContent-Length: 1\r\n\r\nx", 400, ""),
+        # What waitress does not know for HTTP/1.1 it reads as HTTP/1.0, which has no chunks.
+        (
+            b"POST / HTTP/1.2\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            400,
+            "HTTP/1.1",
+        ),
+        (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", 400, "HTTP/1.1"),
+        (b"GET /\r\n\r\n", 400, "HTTP/1.1"),
+        (b"GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n", 400, "Host"),
+        (b"GET http:///a HTTP/1.1\r\nHost: a\r\n\r\n", 400, "Host"),
+        (b"GET http://a/ HTTP/1.0\r\n\r\n", 400, "Host"),
+        (b"GET /a\tb HTTP/1.1\r\nHost: a\r\n\r\n", 400, "target"),
+        (b"GET \x01/ HTTP/1.1\r\nHost: a\r\n\r\n", 400, "target"),
+        (b"GET //\xff HTTP/1.1\r\nHost: a\r\n\r\n", 400, "target"),
+        (b"GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", 400, "target"),
+        (b"GET a HTTP/1.1\r\nHost: a\r\n\r\n", 400, "target"),
+        (b"GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n", 400, "target"),
+        (b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", 400, "target"),
     ],
 )
 def test_a_request_that_could_be_read_in_two_ways_is_refused(
@@ -74,12 +100,96 @@ def test_a_request_that_could_be_read_in_two_ways_is_refused(
         assert reply.headers["Content-Type"] == "application/problem+json"
         assert re.search(detail, reply.json["detail"])
         assert reply.headers["Connection"] == "close"
+        assert client.is_over()
+
+
+def test_what_stands_before_a_refused_request_is_answered_and_nothing_after_it(port: int) -> None:
+    good, bad = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"
+    with Conversation(port) as client:
+        client.send(good + bad + good)
+
+        assert [client.read().status for _ in range(2)] == [200, 400]
+        assert client.is_over()
 
 
 def test_a_chunked_body_is_taken(port: int) -> None:
     with Conversation(port) as client:
         client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
         assert client.read().body == b"abcde"
+
+
+@pytest.mark.parametrize("target", [b"/", b"//a", b"/a?b=%20&c", b"http://A/", b"https://a/b?c", b"*"])
+def test_whatever_else_names_what_is_asked_for_is_taken(port: int, target: bytes) -> None:
+    with Conversation(port) as client:
+        client.send(b"GET " + target + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert client.read().status == 200
+
+
+#: Bodies that could end elsewhere for another reader.
+AMBIGUOUS_CHUNKS = [
+    b"3\n\r\nabc\r\n0\r\n\r\n",
+    b"3\nabc\r\n0\r\n\r\n",
+    b"3;a\n\r\nabc\r\n0\r\n\r\n",
+    b"3\r\r\nabc\r\n0\r\n\r\n",
+    b"\r\n3\r\nabc\r\n0\r\n\r\n",
+    b"3\r\nabc\n0\r\n\r\n",
+    b"3\r\nabcd\r\n0\r\n\r\n",
+    b"3\r\nabc\r\n\r\n0\r\n\r\n",
+    b"3\r\nabc\r\n0\n\r\n\r\n",
+    b"3\r\nabc\r\n0\r\n\n",
+    b"3\r\nabc\r\n0\r\n\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"3\r\nabc\r\n0\r\nContent-Length: 9\r\n\r\n",
+    b"0x3\r\nabc\r\n0\r\n\r\n",
+    b"3 \r\nabc\r\n0\r\n\r\n",
+    b"-3\r\nabc\r\n0\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("piece", [1, 1000], ids=["byte by byte", "at once"])
+@pytest.mark.parametrize("chunks", AMBIGUOUS_CHUNKS)
+def test_chunks_that_could_be_read_in_two_ways_are_refused(chunks: bytes, piece: int) -> None:
+    body = Chunks(BytesBuffer())
+    for begin in range(0, len(chunks), piece):
+        body.received(chunks[begin : begin + piece])
+
+    assert body.error.code == 400
+
+
+@pytest.mark.parametrize("chunks", AMBIGUOUS_CHUNKS)
+def test_and_nothing_after_them_is_answered(port: int, chunks: bytes) -> None:
+    with Conversation(port) as client:
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks)
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        reply = client.read()
+
+        assert (reply.status, reply.headers["Connection"]) == (400, "close")
+        assert client.is_over()
+
+
+@pytest.mark.parametrize("piece", [1, 2, 3, 1000])
+def test_chunks_are_put_together_however_they_come(piece: int) -> None:
+    buffer = BytesBuffer()
+    body = Chunks(buffer)
+    sent = b"3;name=value\r\na\nb\r\n00C\r\n\r\n0\r\n\r\nabcde\r\n000\r\n\r\n"
+    taken = sum(body.received(sent[begin : begin + piece]) for begin in range(0, len(sent), piece))
+
+    assert (body.completed, body.error) == (True, None)
+    assert buffer.get() == b"a\nb\r\n0\r\n\r\nabcde"
+    assert taken == len(sent)
+    assert body.received(b"GET") == 0
+
+
+def test_what_follows_the_last_chunk_is_the_next_request() -> None:
+    assert Chunks(BytesBuffer()).received(b"0\r\n\r\nGET /") == 5
+
+
+def test_an_answer_to_head_has_no_body_when_it_is_a_refusal(port: int) -> None:
+    with Conversation(port) as client:
+        client.send(b"HEAD / HTTP/1.1\r\n\r\n")
+        reply = client.read(has_body=False)
+
+        assert reply.status == 400
+        assert client.is_over()
 
 
 def test_a_client_that_sends_too_much_without_a_look_at_the_answer_still_gets_it(port: int) -> None:

@@ -1,5 +1,6 @@
 """Settings: where they come from, what they may be, and what is said when they are wrong."""
 
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,8 @@ def test_everything_can_be_set() -> None:
     settings = load(
         {
             "GOFER_HOST": "::",
+            "GOFER_ALLOW_ANONYMOUS": "1",
+            "GOFER_TRUSTED_PROXY": "172.17.0.0/16, ::1",
             "GOFER_PORT": "0",
             "GOFER_STORE": "memory:",
             "GOFER_WORKERS": "1",
@@ -46,15 +49,25 @@ def test_everything_can_be_set() -> None:
             "GOFER_MAX_BACKLOG": "10",
             "GOFER_MAX_BODY": "2048",
             "GOFER_RETENTION": "12h",
+            "GOFER_HTTP_ALLOW": "intranet.example, 10.0.0.0/8,::1",
+            "GOFER_HTTP_MAX_BODY": "1000",
+            "GOFER_HTTP_PROXY": " http://me:secret@proxy.example:3128 ",
+            "GOFER_LOG_LINES": "50",
             "GOFER_LOG_LEVEL": "DEBUG",
             "GOFER_LOG_FORMAT": "json",
         }
     )
 
+    assert settings.allow_anonymous
+    assert settings.trusted_proxy == (IPv4Network("172.17.0.0/16"), IPv6Network("::1"))
     assert settings.all_queues == {"default": 1, "reports": 1, "mail": 8}
     assert settings.handlers == ("my.jobs", "/srv/more.py")
     assert settings.shutdown_timeout == 90.0
     assert set(settings.retention.values()) == {DAY / 2}
+    assert settings.http_allow == ("intranet.example", "10.0.0.0/8", "::1")
+    assert (settings.http_max_body, settings.http_proxy) == (1000, "http://me:secret@proxy.example:3128")
+    assert "secret" not in repr(settings)
+    assert settings.log_lines == 50
     assert (settings.log_level, settings.log_format) == ("debug", "json")
 
 
@@ -104,6 +117,11 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
         ("GOFER_SHUTDOWN_TIMEOUT", "9" * 400, "must be a duration"),
         ("GOFER_RETENTION", "pending=7d", "must name completed, cancelled, failed, not 'pending'"),
         ("GOFER_RETENTION", "failed=", "must be a duration"),
+        ("GOFER_HTTP_ALLOW", "a, 10.0.0.1/8", "must be names of hosts, IP addresses or networks such as 10.0.0.0/8"),
+        ("GOFER_HTTP_ALLOW", "http://a", "must be names of hosts"),
+        ("GOFER_HTTP_MAX_BODY", "1048577", "must be a whole number from 1 to 1048576"),
+        ("GOFER_HTTP_PROXY", "me:secret@proxy", "must be the URL of a proxy, such as http://proxy.example:3128"),
+        ("GOFER_LOG_LINES", "0", "must be a whole number from 1 to 100000"),
         ("GOFER_LOG_LEVEL", "loud", "must be one of debug, info, warning, error, not 'loud'"),
         ("GOFER_LOG_FORMAT", "xml", "must be one of text, json"),
     ],
@@ -128,6 +146,8 @@ def test_an_unknown_setting_stops_the_start_and_shows_the_close_one() -> None:
     ("text", "message"),
     [
         ("GOFER_PORT = ", "is not TOML"),
+        ("x = " + "[" * 10_000, "is not TOML"),
+        ("[command.x]\nargv = ['date']", "the tables that there are declare commands: [commands.thumbnail]"),
         ("port = 9000", "port: unknown setting; did you mean GOFER_PORT?"),
         ("GOFER_CONFIG = 'x'", "GOFER_CONFIG: unknown setting"),
         ("GOFER_PORT = true", "GOFER_PORT: must be a string, a number, or a list of strings"),
@@ -141,12 +161,101 @@ def test_a_wrong_file_is_refused(tmp_path: Path, text: str, message: str) -> Non
     assert message in errors(GOFER_CONFIG=str(file))[0]
 
 
+def test_commands_stand_in_the_file_and_are_passed_on_as_they_are(tmp_path: Path) -> None:
+    file = tmp_path / "gofer.toml"
+    file.write_text("GOFER_PORT = 9000\n[commands.date]\nargv = ['date']\n")
+    settings = load({"GOFER_CONFIG": str(file)})
+
+    assert (settings.port, settings.commands) == (9000, {"date": {"argv": ["date"]}})
+    assert "COMMANDS" not in config.table()
+
+
+@pytest.mark.parametrize("text", ["commands = 'rm'", "[[commands]]\nargv = ['x']"])
+def test_commands_must_be_tables(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "gofer.toml"
+    file.write_text(text)
+
+    assert errors(GOFER_CONFIG=str(file)) == ["commands: must be tables such as [commands.thumbnail]"]
+
+
+def test_the_environment_declares_no_commands() -> None:
+    assert errors(GOFER_COMMANDS="{}")[0].startswith("GOFER_COMMANDS: unknown setting")
+
+
 def test_a_file_that_is_not_there_is_refused() -> None:
     assert errors(GOFER_CONFIG="/nowhere.toml") == [
         "GOFER_CONFIG: cannot read '/nowhere.toml': No such file or directory"
     ]
 
 
+def test_the_key_is_in_no_text_of_the_settings() -> None:
+    settings = load({"GOFER_API_KEY": "the-key-of-the-operator"})
+
+    assert settings.api_key is not None
+    assert not any(text in repr(settings) for text in ("the-key-of", settings.api_key.digest.hex(), "api_key"))
+    assert "the-key-of" not in errors(GOFER_API_KEY="the-key-of ")[0]
+
+
+def test_calls_need_a_key_once_there_is_one_of_either_kind() -> None:
+    assert not load({"GOFER_API_KEY": "", "GOFER_KEYS_FILE": ""}).has_keys
+    assert load({"GOFER_API_KEY": "the-key-of-the-operator"}).has_keys
+    assert load({"GOFER_KEYS_FILE": "/etc/gofer/keys.toml"}).has_keys
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1", "127.1", "127.255.0.9", "::1", "localhost", "LocalHost.", "gofer.localhost", "::ffff:127.0.0.1"],
+)
+def test_without_a_key_it_may_listen_where_only_this_machine_is(host: str) -> None:
+    assert load({"GOFER_HOST": host}).host == host
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("0.0.0.0", "0", "0x0", "10.0.0.1", "192.168.1.5", "::", "fe80::1", "::ffff:0.0.0.0", "::ffff:10.0.0.1"),
+        *("64:ff9b::7f00:1", "2002:7f00:1::", "myhost", "localhost.example.com", "xlocalhost"),
+    ],
+)
+def test_where_others_are_it_listens_with_a_key_or_when_anybody_may_come_in(host: str) -> None:
+    (error,) = errors(GOFER_HOST=host)
+
+    assert error.startswith(f"GOFER_HOST: others could reach {host}, and there is no key; make one with: ")
+    assert all(way in error for way in ("python run.py keys new", "GOFER_API_KEY", "GOFER_ALLOW_ANONYMOUS=1"))
+    for way in ({"GOFER_API_KEY": "k" * 20}, {"GOFER_KEYS_FILE": "keys.toml"}, {"GOFER_ALLOW_ANONYMOUS": "1"}):
+        assert load({"GOFER_HOST": host, **way}).host == host
+
+
+def test_a_key_that_is_wrong_is_not_told_as_if_there_was_none() -> None:
+    (error,) = errors(GOFER_HOST="0.0.0.0", GOFER_API_KEY="short")
+
+    assert error.startswith("GOFER_API_KEY: ")
+
+
+@pytest.mark.parametrize("way", [{"GOFER_API_KEY": "k" * 20}, {"GOFER_KEYS_FILE": "keys.toml"}])
+def test_nobody_can_be_asked_for_a_key_and_let_in_without(way: dict[str, str]) -> None:
+    (error,) = errors(GOFER_ALLOW_ANONYMOUS="1", **way)
+
+    assert error.startswith("GOFER_ALLOW_ANONYMOUS: there is a key")
+
+
+@pytest.mark.parametrize(("text", "is_on"), [("1", True), ("true", True), ("0", False), ("False", False), ("", False)])
+def test_a_switch_is_on_or_off(text: str, is_on: bool) -> None:
+    assert load({"GOFER_ALLOW_ANONYMOUS": text}).allow_anonymous is is_on
+
+
+@pytest.mark.parametrize("text", ["yes", "2", "on"])
+def test_a_switch_is_nothing_else(text: str) -> None:
+    assert errors(GOFER_ALLOW_ANONYMOUS=text) == [f"GOFER_ALLOW_ANONYMOUS: must be 1 or 0, not {text!r}"]
+
+
+@pytest.mark.parametrize("text", ["*", "proxy.example", "10.0.0.1/8", "10.0.0.1:80"])
+def test_proxies_are_addresses_and_networks(text: str) -> None:
+    (error,) = errors(GOFER_TRUSTED_PROXY=f"127.0.0.1,{text}")
+
+    assert error == f"GOFER_TRUSTED_PROXY: must be IP addresses or networks such as 172.17.0.0/16, not {text!r}"
+
+
 def test_the_help_tells_of_every_setting() -> None:
-    for name in Config.__slots__:
+    for name in set(Config.__slots__) - {"commands"}:
         assert f"GOFER_{name.upper()}" in config.table()

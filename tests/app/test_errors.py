@@ -8,6 +8,7 @@ import pytest
 from flask import Flask
 
 import app.config
+import app.health_check
 import app.server  # noqa: F401
 import worker.errors  # noqa: F401
 from app import errors

@@ -30,6 +30,7 @@ KEYS = [
     "run_at",
     "started_at",
     "finished_at",
+    "submitted_by",
 ]
 UNKNOWN = str(uuid.UUID(int=7))
 FUTURE = "2099-01-01T00:00:00Z"
@@ -42,6 +43,11 @@ def problem(reply: Reply, status: int, code: str) -> str:
     assert reply.json["type"] == f"/problems/{code}"
     assert reply.json["status"] == status
     return str(reply.json["detail"])
+
+
+def waiters(service: Service, job_id: str) -> int:
+    """How many requests wait for the job. One that has come in may still be on its way to its seat."""
+    return len(service.engine._parts.finals._waiting.get(job_id, ()))
 
 
 class TestSubmit:
@@ -110,8 +116,28 @@ class TestSubmit:
 
         assert "allowed are: echo, fails, particular, sleep, typed" in problem(reply, 422, "invalid_submission")
 
-    def test_a_query_string_is_refused(self, shared: Service) -> None:
-        assert "none is allowed" in problem(shared.post("/jobs?wait=3", {"type": "echo"}), 400, "bad_query")
+    def test_the_query_string_says_the_same_as_prefer_wait_and_comes_before_it(self, shared: Service) -> None:
+        reply = shared.post("/jobs?wait=10", {"type": "echo", "payload": 5}, "Prefer: wait=0")
+        later = shared.post("/jobs?wait=0", {"type": "echo", "run_at": FUTURE}, "Prefer: wait=60")
+
+        assert (reply.status, reply.json["status"], reply.json["result"]) == (200, "completed", 5)
+        assert reply.headers["Location"] == f"/jobs/{reply.json['id']}"
+        assert reply.headers["Preference-Applied"] is None
+        assert (later.status, later.json["status"]) == (201, "pending")
+
+    @pytest.mark.parametrize(
+        ("parameter", "message"),
+        [
+            ("wait=61", 'wait: must be a number of seconds from 0 to 60, not "61"'),
+            ("wait=null", 'not "null"'),
+            ("wait=", 'not ""'),
+            ("result=yes", 'result: must be 1 or true, 0 or false, not "yes"'),
+            ("results=1", "did you mean result?"),
+        ],
+    )
+    def test_a_wrong_parameter_submits_nothing(self, service: Service, parameter: str, message: str) -> None:
+        assert message in problem(service.post(f"/jobs?{parameter}", {"type": "echo"}), 400, "bad_query")
+        assert service.get("/jobs").json["jobs"] == []
 
     def test_a_body_of_exactly_the_limit_is_taken(self, shared: Service) -> None:
         frame = b'{"type":"echo","run_at":"2099-01-01T00:00:00Z","payload":"%s"}'
@@ -207,11 +233,41 @@ class TestBatch:
         assert shared.get(f"/jobs?tag={tag}").json["jobs"] == []
 
 
+class TestTrace:
+    """``traceparent``"""
+
+    PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+    def test_a_job_keeps_the_trace_that_it_was_submitted_in(self, shared: Service) -> None:
+        store = shared.engine.store
+        one = shared.post("/jobs", {"type": "echo"}, f"traceparent: {self.PARENT}")
+        many = shared.post("/jobs/batch", {"jobs": [{"type": "echo"}] * 2}, f"Traceparent: {self.PARENT}")
+
+        jobs = [one.json, *many.json["jobs"]]
+        assert [store.get_job(job["id"]).traceparent for job in jobs] == [self.PARENT] * 3
+
+    def test_an_invalid_one_is_passed_over(self, shared: Service) -> None:
+        reply = shared.post("/jobs", {"type": "echo"}, f"traceparent: {self.PARENT}", f"traceparent: {self.PARENT}")
+
+        assert reply.status == 201
+        assert shared.engine.store.get_job(reply.json["id"]).traceparent is None
+
+    def test_a_repeated_submission_may_come_in_another_trace(self, shared: Service) -> None:
+        key = "Idempotency-Key: traced"
+        first = shared.post("/jobs", {"type": "echo"}, key, f"traceparent: {self.PARENT}")
+        again = shared.post("/jobs", {"type": "echo"}, key, f"traceparent: {self.PARENT[:-2]}00")
+
+        assert (again.status, again.json["id"]) == (200, first.json["id"])
+        assert shared.engine.store.get_job(first.json["id"]).traceparent == self.PARENT
+
+
 class TestGet:
     """``GET /jobs/{id}``"""
 
     @pytest.mark.parametrize("job_id", [UNKNOWN, "x", "%00" * 36, "%ff%fe", "a" * 1000, UNKNOWN[:-1] + "%2e", "ü" * 36])
-    @pytest.mark.parametrize("call", [("GET", ""), ("GET", "/logs"), ("POST", "/cancel"), ("DELETE", "")])
+    @pytest.mark.parametrize(
+        "call", [("GET", ""), ("GET", "/result"), ("GET", "/logs"), ("POST", "/cancel"), ("DELETE", "")]
+    )
     def test_an_id_that_there_is_not_is_not_found(self, shared: Service, job_id: str, call: tuple[str, str]) -> None:
         method, more = call
         path = f"/jobs/{job_id}{more}".replace("ü", "%c3%bc")
@@ -240,8 +296,8 @@ class TestGet:
         job_id = service.submit(run_at=FUTURE)
         waiting = [Conversation(service.port) for _ in range(2)]
         for client in waiting:
-            client.send(f"GET /jobs/{job_id}?wait=60 HTTP/1.1\r\nHost: a\r\n\r\n".encode())
-        eventually(lambda: sum(len(channel.requests) for channel in service.server.active_channels.values()) == 2)
+            client.send(f"GET /jobs/{job_id}?wait=60 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        eventually(lambda: waiters(service, job_id) == 2)
 
         assert service.get(f"/jobs/{job_id}?wait=60").json["status"] == "pending"
         service.post(f"/jobs/{job_id}/cancel")
@@ -251,16 +307,16 @@ class TestGet:
 
     def test_a_client_that_hangs_up_gives_its_place_back(self, service: Service) -> None:
         job_id = service.submit(run_at=FUTURE)
-        for _ in range(2):
-            with Conversation(service.port) as client:
-                client.send(f"GET /jobs/{job_id}?wait=60 HTTP/1.1\r\nHost: a\r\n\r\n".encode())
-                eventually(lambda: any(channel.requests for channel in service.server.active_channels.values()))
+        with Conversation(service.port) as one, Conversation(service.port) as other:
+            for client in (one, other):
+                client.send(f"GET /jobs/{job_id}?wait=60 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            eventually(lambda: waiters(service, job_id) == 2)
 
         def waits() -> bool:
             reply = service.get(f"/jobs/{service.submit('sleep', 0.05)}?wait=10")
             return bool(reply.json["status"] == "completed")
 
-        eventually(waits, timeout=3)
+        eventually(waits, timeout=30)  # half of what they would have waited
 
     def test_the_etag_changes_with_the_job(self, shared: Service) -> None:
         job_id = shared.submit(run_at=FUTURE)
@@ -386,7 +442,7 @@ class TestSteering:
         (line,) = shared.get(f"/jobs/{job_id}/logs").json["lines"]
         (attempt,) = shared.get(f"/jobs/{job_id}/attempts").json["attempts"]
 
-        assert list(line) == ["time", "attempt", "level", "message"]
+        assert list(line) == ["number", "time", "attempt", "level", "message"]
         assert (line["attempt"], line["level"], line["message"]) == (1, "warning", "about to fail")
         assert list(attempt) == ["attempt", "status", "started_at", "finished_at", "error"]
         assert (attempt["attempt"], attempt["status"], attempt["error"]["type"]) == (1, "failed", "Fail")
@@ -431,8 +487,8 @@ class TestShutdown:
     def test_who_waits_for_a_job_is_let_go(self, service: Service) -> None:
         job_id = service.submit("sleep", 600)
         with Conversation(service.port) as client:
-            client.send(f"GET /jobs/{job_id}?wait=60 HTTP/1.1\r\nHost: a\r\n\r\n".encode())
-            eventually(lambda: any(channel.requests for channel in service.server.active_channels.values()))
+            client.send(f"GET /jobs/{job_id}?wait=60 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            eventually(lambda: waiters(service, job_id))
             service.engine.begin_stop()
 
             assert client.read().json["id"] == job_id

@@ -35,6 +35,19 @@ def test_json_is_one_object_on_one_line(stream: io.StringIO) -> None:
     assert stream.getvalue().count("\n") == 1
 
 
+def test_a_traceback_can_neither_forge_a_line_nor_drive_a_terminal(stream: io.StringIO) -> None:
+    logs.configure("info", "text", stream)
+    try:
+        raise ValueError("x\n2026-01-05T10:00:00.000Z INFO forged\x1b[2J\x852026-01-05T10:00:00.000Z INFO forged")
+    except ValueError:
+        logging.getLogger("a").exception("failed")
+
+    first, *others = stream.getvalue().splitlines()
+    assert first.endswith("a: failed")
+    assert others
+    assert all(line.startswith("  ") and line.isprintable() for line in others)
+
+
 @pytest.mark.parametrize("log_format", logs.FORMATS)
 def test_a_message_cannot_forge_a_line(stream: io.StringIO, log_format: str) -> None:
     logs.configure("info", log_format, stream)
@@ -59,6 +72,14 @@ def test_an_exception_comes_with_its_traceback(stream: io.StringIO, log_format: 
 def test_the_level_is_kept_to(stream: io.StringIO) -> None:
     logs.configure("warning", "text", stream)
     logging.getLogger("a").info("chatter")
+
+    assert stream.getvalue() == ""
+
+
+def test_urllib3_says_nothing_of_urls_and_answers(stream: io.StringIO) -> None:
+    logs.configure("debug", "text", stream)
+    logging.getLogger("urllib3.connectionpool").debug("GET /?token=secret")
+    logging.getLogger("urllib3.connection").warning("Failed to parse headers")
 
     assert stream.getvalue() == ""
 

@@ -3,7 +3,7 @@
 import pytest
 
 from app.errors import Problem
-from app.request_headers import check_json_body, idempotency_key, preferred_wait
+from app.request_headers import check_json_body, idempotency_key, preferred_wait, traceparent
 
 
 @pytest.mark.parametrize(
@@ -77,3 +77,48 @@ def test_prefer_wait_is_understood(value: str, seconds: int) -> None:
 )
 def test_a_preference_that_cannot_be_understood_is_passed_over(value: str) -> None:
     assert preferred_wait({"HTTP_PREFER": value}) is None
+
+
+_IDS = "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331"
+
+
+@pytest.mark.parametrize(
+    ("value", "parent"),
+    [
+        (f"00-{_IDS}-01", f"00-{_IDS}-01"),
+        (f"00-{_IDS}-00", f"00-{_IDS}-00"),
+        (f"00-{_IDS}-03", f"00-{_IDS}-03"),
+        (f"01-{_IDS}-01", f"00-{_IDS}-01"),
+        (f"fe-{_IDS}-0a-what-comes-later", f"00-{_IDS}-00"),
+        (f"cc-{_IDS}-ff-", f"00-{_IDS}-01"),
+    ],
+)
+def test_a_traceparent_is_taken_as_version_00_knows_it(value: str, parent: str) -> None:
+    assert traceparent({"HTTP_TRACEPARENT": value}) == parent
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        f"00-{_IDS}",
+        f"00-{_IDS}-1",
+        f"00-{_IDS}-0g",
+        f"00-{_IDS}-01-more",
+        f"00-{_IDS}-01.",
+        f"01-{_IDS}-01.more",
+        f"ff-{_IDS}-01",
+        f"0-{_IDS}-01",
+        f"00-{_IDS.upper()}-01",
+        f"00-{'0' * 32}-b7ad6b7169203331-01",
+        f"00-0af7651916cd43dd8448eb211c80319c-{'0' * 16}-01",
+        f"00_{_IDS}_01",
+        f"00-{_IDS}-01, 00-{_IDS}-01",
+    ],
+)
+def test_a_traceparent_that_is_not_valid_is_passed_over(value: str) -> None:
+    assert traceparent({"HTTP_TRACEPARENT": value}) is None
+
+
+def test_without_the_header_there_is_no_trace() -> None:
+    assert traceparent({}) is None

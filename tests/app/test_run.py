@@ -18,6 +18,8 @@ from tests.app.conversation import Conversation
 from tests.eventually import eventually
 
 ROOT = Path(__file__).parent.parent.parent
+#: The setting that lets in whoever can reach the service.
+ANYBODY = {"GOFER_ALLOW_ANONYMOUS": "1"}
 #: Seconds in which a process must have done what is asked of it.
 LIMIT = 20
 
@@ -183,9 +185,13 @@ def test_an_unknown_outcome_ends_the_process_with_one_line_and_code_3(tmp_path: 
         ),
         ({"GOFER_STORE": "floppy:a"}, "'floppy:a' names no store"),
         ({"GOFER_STORE": "sqlite:/no/such/directory/gofer.db"}, "/no/such/directory"),
-        ({"GOFER_HOST": "no.such.host.invalid"}, "cannot listen on no.such.host.invalid port 0: "),
-        ({"GOFER_HOST": "a" * 300}, "cannot listen on aaa"),
-        ({"GOFER_HOST": "203.0.113.1"}, "cannot listen on 203.0.113.1 port 0: Cannot assign requested address"),
+        ({"GOFER_HOST": "0.0.0.0"}, "GOFER_HOST: others could reach 0.0.0.0, and there is no key; make one with: "),
+        ({"GOFER_HOST": "no.such.host.invalid", **ANYBODY}, "cannot listen on no.such.host.invalid port 0: "),
+        ({"GOFER_HOST": "a" * 300, **ANYBODY}, "cannot listen on aaa"),
+        (
+            {"GOFER_HOST": "203.0.113.1", **ANYBODY},
+            "cannot listen on 203.0.113.1 port 0: Cannot assign requested address",
+        ),
     ],
 )
 def test_what_keeps_it_from_starting_is_one_clear_line(tmp_path: Path, settings: dict[str, str], line: str) -> None:

@@ -1,5 +1,6 @@
 """The orderly stop of the HTTP server, on real sockets."""
 
+import contextlib
 import io
 import logging
 import socket
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from app import logs
+from app import channel, logs
 from app.server import HttpServer, listen
 from store.clock import SystemClock
 from tests.app.conversation import Conversation
@@ -30,14 +31,22 @@ class Gated:
         self.gate = threading.Event()
         self.entered = threading.Semaphore(0)
         self.gone: list[Callable[[], bool]] = []
+        #: How many bytes filled the socket, and a little more.
+        self.trickled = 0
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if environ["PATH_INFO"] == "/large":
             start_response("200 OK", [("Content-Length", str(LARGE))])
             return [b"x" * LARGE]
-        if environ["PATH_INFO"] == "/stream":
+        if environ["PATH_INFO"] in ("/stream", "/lumps"):
             start_response("200 OK", [])
-            return self._pieces()
+            return self._pieces(b"first" if environ["PATH_INFO"] == "/stream" else b"x" * LARGE)
+        if environ["PATH_INFO"] == "/lump":
+            start_response("200 OK", [])
+            return iter([b"x" * 2 * LARGE])
+        if environ["PATH_INFO"] == "/trickle":
+            start_response("200 OK", [])
+            return self._trickle(environ["waitress.client_disconnected"].__self__)
         if environ["PATH_INFO"] != "/now":
             self.gone.append(environ["waitress.client_disconnected"])
             self.entered.release()
@@ -45,10 +54,18 @@ class Gated:
         start_response("200 OK", [("Content-Length", "2")])
         return [b"ok"]
 
-    def _pieces(self) -> Iterator[bytes]:
-        yield b"first"
+    def _pieces(self, first: bytes) -> Iterator[bytes]:
+        yield first
         assert self.gate.wait(LIMIT)
         yield b"second"
+
+    def _trickle(self, connection: channel.Channel) -> Iterator[bytes]:
+        sent = 0
+        while not connection.total_outbufs_len:
+            yield b"x" * 5000
+            sent += 5000
+        self.trickled = sent
+        assert self.gate.wait(LIMIT)
 
 
 @pytest.fixture
@@ -146,6 +163,29 @@ def test_a_new_connection_is_refused_once_the_stop_has_begun(server: HttpServer,
         stop.join(LIMIT)
 
 
+def test_those_who_have_connected_are_answered_although_they_were_not_accepted_yet(server: HttpServer) -> None:
+    busy, go_on = threading.Event(), threading.Event()
+
+    def hold_the_loop() -> None:
+        busy.set()
+        assert go_on.wait(LIMIT)
+
+    server._call_in_loop(hold_the_loop)
+    assert busy.wait(LIMIT)
+    clients = [connect(server) for _ in range(30)]
+    for client in clients:
+        client.send(b"GET /now HTTP/1.1\r\nHost: here\r\n\r\n")
+    stop = threading.Thread(target=server.stop, args=(LIMIT,))
+    stop.start()
+    eventually(lambda: server.stopping)
+    go_on.set()
+
+    assert [client.read().status for client in clients] == [200] * 30
+    stop.join(LIMIT)
+    for client in clients:
+        client.close()
+
+
 def test_an_open_connection_may_ask_once_more_while_others_are_in_flight(
     server: HttpServer, application: Gated
 ) -> None:
@@ -212,6 +252,17 @@ def test_a_client_that_hangs_up_while_it_waits_is_noticed(server: HttpServer, ap
     eventually(application.gone[0], timeout=2)
 
 
+def test_so_is_one_that_had_pipelined_another_request(server: HttpServer, application: Gated) -> None:
+    """The loop reads no more then."""
+    with connect(server) as client:
+        client.send(GET + GET)
+        assert application.entered.acquire(timeout=LIMIT)
+        eventually(lambda: [len(each.requests) for each in server.active_channels.values()] == [2])
+        assert not application.gone[0]()
+
+    eventually(application.gone[0], timeout=2)
+
+
 def test_a_loop_that_dies_is_reported(server: HttpServer, deaths: list[str], caplog: pytest.LogCaptureFixture) -> None:
     def fail() -> None:
         raise OSError("no more descriptors")
@@ -238,7 +289,9 @@ def test_a_burst_of_requests_is_nothing_to_log_about(
     for client in clients:
         client.close()
 
-    assert stream.getvalue() == ""
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 8
+    assert all("gofer.access" in line for line in lines)
 
 
 def test_an_answer_is_not_held_back_by_the_pipelined_request_behind_it(server: HttpServer, application: Gated) -> None:
@@ -259,6 +312,85 @@ def test_a_piece_of_a_stream_leaves_before_the_next_one_is_there(server: HttpSer
         application.gate.set()
         while b"second" not in received:
             received += client.recv(1000)
+
+
+def test_a_piece_that_the_socket_did_not_take_leaves_before_the_next_one_is_there(
+    server: HttpServer, application: Gated
+) -> None:
+    with socket.create_connection(("127.0.0.1", server.effective_port), timeout=LIMIT) as client:
+        client.sendall(b"GET /trickle HTTP/1.1\r\nHost: here\r\n\r\n")
+        left = eventually(lambda: application.trickled)
+        client.settimeout(LIMIT / 2)  # before the answer is given up
+        while left > 0:
+            left -= client.recv(65_536).count(b"x")
+        assert not application.gate.is_set()
+
+
+def test_the_next_piece_waits_for_a_client_that_reads_slowly(server: HttpServer, application: Gated) -> None:
+    with socket.create_connection(("127.0.0.1", server.effective_port), timeout=LIMIT) as client:
+        client.sendall(b"GET /lumps HTTP/1.1\r\nHost: here\r\n\r\n")
+        application.gate.set()
+        (connection,) = eventually(lambda: list(server.active_channels.values()))
+        eventually(lambda: connection.total_outbufs_len > 0)
+        assert connection.requests
+        assert everything_from(client).endswith(b"second\r\n0\r\n\r\n")
+
+
+def test_a_client_that_does_not_read_a_stream_is_given_up(
+    server: HttpServer, application: Gated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel, "_STALL", 0.1)
+    monkeypatch.setattr(channel, "_STALL_CHECK", 0.01)
+    with socket.create_connection(("127.0.0.1", server.effective_port), timeout=LIMIT) as client:
+        client.sendall(b"GET /lumps HTTP/1.1\r\nHost: here\r\n\r\n")
+        application.gate.set()
+        eventually(lambda: server.active_channels)
+        eventually(lambda: not server.active_channels)
+
+
+def test_a_client_that_pipelines_and_reads_nothing_keeps_no_thread(
+    server: HttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_connection(("127.0.0.1", server.effective_port), timeout=LIMIT) as client:
+        client.sendall(b"GET /large HTTP/1.1\r\nHost: here\r\n\r\n" * 4)
+        (connection,) = eventually(lambda: list(server.active_channels.values()))
+        eventually(lambda: connection._is_kept_back and server.task_dispatcher.active_count == 0)
+        assert connection.requests
+        # Nor does it keep its connection for ever.
+        monkeypatch.setattr(channel, "_STALL", 0.1)
+        monkeypatch.setattr("app.server._SWEEP", 0.01)
+        server._next_sweep = 0.0
+        eventually(lambda: server.pull_trigger() or not server.active_channels)
+
+
+def test_what_a_client_pipelined_is_answered_once_it_reads(server: HttpServer) -> None:
+    with connect(server) as client:
+        client.send(b"GET /large HTTP/1.1\r\nHost: here\r\n\r\n" * 3)
+        (connection,) = eventually(lambda: list(server.active_channels.values()))
+        eventually(lambda: connection._is_kept_back)
+        assert [len(client.read().body) for _ in range(3)] == [LARGE] * 3
+
+
+def test_the_end_of_a_stream_waits_for_nobody(server: HttpServer) -> None:
+    with socket.create_connection(("127.0.0.1", server.effective_port), timeout=LIMIT) as client:
+        client.sendall(b"GET /lump HTTP/1.1\r\nHost: here\r\n\r\n")
+        (connection,) = eventually(lambda: list(server.active_channels.values()))
+        eventually(lambda: connection.total_outbufs_len and not connection.requests)
+        assert connection.total_outbufs_len > connection.adj.outbuf_high_watermark
+        assert everything_from(client).endswith(b"x\r\n0\r\n\r\n")
+
+
+def test_a_client_that_does_not_read_its_answer_is_idle_after_a_while(
+    server: HttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_connection(("127.0.0.1", server.effective_port), timeout=LIMIT) as client:
+        client.sendall(b"GET /large HTTP/1.1\r\nHost: here\r\n\r\n")
+        (connection,) = eventually(lambda: list(server.active_channels.values()))
+        eventually(lambda: connection.total_outbufs_len and not connection.requests)
+        monkeypatch.setattr("app.server._IDLE", 0.1)
+        monkeypatch.setattr("app.server._SWEEP", 0.01)
+        server._next_sweep = 0.0
+        eventually(lambda: server.pull_trigger() or not server.active_channels)
 
 
 def test_a_large_answer_arrives_whole(server: HttpServer) -> None:
@@ -298,3 +430,51 @@ def test_a_client_that_closes_its_side_after_each_request_gets_every_answer(serv
             client.sendall(b"GET /now HTTP/1.1\r\nHost: here\r\n\r\n")
             client.shutdown(socket.SHUT_WR)
             assert everything_from(client).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_a_client_that_sends_urgent_data_is_hung_up_on(server: HttpServer) -> None:
+    """Nobody would ever read it, so the loop would be told of it again and again."""
+    with connect(server) as client:
+        client.socket.send(b"!", socket.MSG_OOB)
+        assert client.is_over()
+
+
+def test_those_who_ask_nothing_make_room_for_those_who_do(
+    server: HttpServer, application: Gated, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.server._TIME_TO_ASK", 0.0)
+    server.adj.connection_limit = 8
+    with connect(server) as waiting, contextlib.ExitStack() as crowd:
+        waiting.send(GET)
+        assert application.entered.acquire(timeout=LIMIT)
+        for start in [b"", b"GET / HT", b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 9\r\n\r\nab"] * 10:
+            crowd.enter_context(connect(server)).send(start)
+            with connect(server) as client:
+                assert client.ask("GET", "/now").status == 200
+        application.gate.set()
+        assert waiting.read().status == 200
+    assert len([record for record in caplog.records if record.name == "app.server"]) == 1
+
+
+def test_who_has_waited_for_long_has_time_to_read_the_answer(server: HttpServer, application: Gated) -> None:
+    with connect(server) as client:
+        client.send(GET)
+        assert application.entered.acquire(timeout=LIMIT)
+        (connection,) = server.active_channels.values()
+        assert connection.owes_since() is None
+        asked = connection.last_activity
+        application.gate.set()
+        assert client.read().status == 200
+        assert eventually(connection.owes_since) > asked
+
+
+def test_who_waits_for_an_answer_does_not_make_room(server: HttpServer, application: Gated) -> None:
+    server.adj.connection_limit = 8
+    with contextlib.ExitStack() as crowd:
+        clients = [crowd.enter_context(connect(server)) for _ in range(12)]
+        for client in clients:
+            client.send(GET.replace(b"Host", b"Connection: close\r\nHost"))
+        for _ in range(2):
+            assert application.entered.acquire(timeout=LIMIT)
+        application.gate.set()
+        assert [client.read().status for client in clients] == [200] * 12

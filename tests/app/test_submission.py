@@ -10,7 +10,7 @@ from app.errors import Problem
 from app.shapes import description
 from app.submission import BackoffOptions, Batch, Submission, SubmissionParser
 from store.job import Backoff
-from worker.registry import Registry
+from worker.registry import HandlerSpec, Registry
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +92,7 @@ def test_the_payload_is_kept_byte_for_byte(parser: SubmissionParser) -> None:
         ("backoff", 5, "must be an object, not 5"),
         ("colour", "red", "unknown field; allowed are: backoff, max_attempts, payload"),
         ("priorty", 5, "did you mean priority?"),
+        ("PRIORITY", 5, "did you mean priority?"),
     ],
 )
 def test_a_wrong_field_is_named_with_what_is_allowed(
@@ -185,6 +186,21 @@ def test_the_errors_of_a_batch_are_bounded(parser: SubmissionParser) -> None:
     with pytest.raises(Problem) as caught:
         parser.read_batch(json.dumps({"jobs": [{"a": 1}] * 1000}).encode())
     assert len(caught.value.errors) == 50
+
+
+def test_no_more_errors_of_a_batch_are_looked_for_than_are_listed() -> None:
+    class Counted(Registry):
+        lookups = 0
+
+        def get(self, job_type: str) -> HandlerSpec:
+            self.lookups += 1
+            return super().get(job_type)
+
+    registry = Counted()
+    with pytest.raises(Problem) as caught:
+        SubmissionParser(registry, ["default"]).read_batch(json.dumps({"jobs": [{"type": "a"}] * 1000}).encode())
+
+    assert (len(caught.value.errors), registry.lookups) == (50, 50)
 
 
 def test_the_fingerprint_ignores_white_space_and_the_order_of_keys(parser: SubmissionParser) -> None:
