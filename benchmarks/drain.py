@@ -34,25 +34,30 @@ def _rate(drain: Callable[[Path, int], float], jobs: int) -> float:
 
 
 def _gofer(directory: Path, jobs: int) -> float:
-    """Seconds from the call that resumes the queue until all are counted as completed."""
     with service.gofer(directory, GOFER_WORKERS=_WORKERS) as server:
-        server.call("POST", "/queues/default/pause")
-        last = store_jobs(server, jobs)
-        started = time.perf_counter()
-        server.call("POST", "/queues/default/resume")
-        # Waiting for the last one costs the service nothing; a moment later its neighbours have ended, too.
-        while server.call("GET", f"/jobs/{last}?wait=60")["finished_at"] is None:
-            pass
-        while server.call("GET", "/stats")["completed"] < jobs:
-            time.sleep(0.005)
-        return time.perf_counter() - started
+        return drained(server, jobs)
 
 
-def store_jobs(server: service.Server, jobs: int) -> str:
-    """Submit ``jobs`` echo jobs in batches; return the last one's id."""
+def drained(server: service.Server, jobs: int, job_type: str = "echo") -> float:
+    """Store jobs; the seconds from the call that resumes the queue until all are counted as completed."""
+    server.call("POST", "/queues/default/pause")
+    last = store_jobs(server, jobs, job_type)
+    before = server.call("GET", "/stats")["completed"]
+    started = time.perf_counter()
+    server.call("POST", "/queues/default/resume")
+    # Waiting for the last one costs the service nothing; a moment later its neighbours have ended, too.
+    while server.call("GET", f"/jobs/{last}?wait=60")["finished_at"] is None:
+        pass
+    while server.call("GET", "/stats")["completed"] < before + jobs:
+        time.sleep(0.005)
+    return time.perf_counter() - started
+
+
+def store_jobs(server: service.Server, jobs: int, job_type: str = "echo") -> str:
+    """Submit ``jobs`` jobs of a type in batches; return the last one's id."""
     last = ""
     for start in range(0, jobs, _BATCH):
-        batch = [{"type": "echo", "payload": {"n": n}} for n in range(start, min(start + _BATCH, jobs))]
+        batch = [{"type": job_type, "payload": {"n": n}} for n in range(start, min(start + _BATCH, jobs))]
         last = server.call("POST", "/jobs/batch", {"jobs": batch})["jobs"][-1]["id"]
     return last
 

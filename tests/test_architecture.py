@@ -15,7 +15,14 @@ ROOT = Path(__file__).parent.parent
 #: Top to bottom: each may import what stands to its right.
 LAYERS = ["run", "app", "worker", "store"]
 #: Libraries that belong to one layer.
-OWNERS = {"flask": "app", "werkzeug": "app", "waitress": "app", "apsw": "store", "psycopg": "store"}
+OWNERS = {
+    "flask": "app",
+    "werkzeug": "app",
+    "waitress": "app",
+    "apsw": "store",
+    "psycopg": "store",
+    "urllib3": "worker",
+}
 #: The one file that reads the clock.
 CLOCK = Path("store/clock.py")
 #: Names that read a clock, by module.
