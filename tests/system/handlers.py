@@ -1,5 +1,6 @@
 """Handlers that the tests of the whole service load: each does one thing that real ones do by accident."""
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -40,6 +41,28 @@ def deaf(_ctx: JobContext, payload: str) -> str:
     while not Path(payload).exists():
         time.sleep(0.01)
     return "heard nothing"
+
+
+@handler("diary")
+def diary(ctx: JobContext, payload: str) -> None:
+    """Log a line, wait until the file ``payload`` is there, and log another one."""
+    ctx.log("dear diary")
+    while not Path(payload).exists():
+        ctx.sleep(0.01)
+    ctx.log("good night")
+
+
+@handler("hoarder")
+def hoarder(ctx: JobContext, payload: str) -> int:
+    """Open files until there are no descriptors left, and keep them until the file ``payload`` is there."""
+    with contextlib.ExitStack() as kept:
+        with contextlib.suppress(OSError):
+            while True:
+                kept.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+        ctx.log("that is all")
+        while not Path(payload).exists():
+            ctx.sleep(0.01)
+    return 0
 
 
 def _leave_trace(ctx: JobContext, path: str) -> None:

@@ -18,6 +18,8 @@ from tests.eventually import eventually
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 HANDLERS = Path(__file__).with_name("handlers.py")
+#: How it is started.
+PROGRAM = (sys.executable, str(ROOT / "run.py"))
 
 #: Seconds that a start or a stop may take on a busy machine.
 PATIENCE = 30.0
@@ -40,7 +42,7 @@ class Answer:
 class Service:
     """One process of the service. It keeps its files in ``directory``, so a second one there takes over the store."""
 
-    def __init__(self, directory: Path, **settings: object) -> None:
+    def __init__(self, directory: Path, *, program: Sequence[str] = PROGRAM, **settings: object) -> None:
         self.directory = directory
         #: Where it listens; known once it serves.
         self.port = 0
@@ -50,7 +52,7 @@ class Service:
         self._log = Path(name)
         with open(descriptor, "wb") as log:  # noqa: PTH123  # a descriptor has no path
             self.process = subprocess.Popen(
-                [sys.executable, str(ROOT / "run.py")],
+                program,
                 cwd=directory,
                 env=environment({**own, **settings}),
                 stdin=subprocess.DEVNULL,
@@ -193,7 +195,7 @@ def environment(settings: Mapping[str, object]) -> dict[str, str]:
 def run_to_end(directory: Path, *arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
     """Run the program where it is expected to end by itself."""
     return subprocess.run(
-        [sys.executable, str(ROOT / "run.py"), *arguments],
+        [*PROGRAM, *arguments],
         cwd=directory,
         env=environment(settings),
         stdin=subprocess.DEVNULL,

@@ -17,7 +17,7 @@ from tests.system.service import Service
 _EACH_SIGNAL = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 
 #: Log lines in the order of a stop.
-_ORDER = ["stopping", "workers joined", "queues closed", "http server stopped", "store closed"]
+ORDER = ["stopping", "workers joined", "queues closed", "http server stopped", "store closed"]
 
 
 @_EACH_SIGNAL
@@ -71,7 +71,7 @@ def test_a_stop_logs_its_steps_in_order(start: Callable[..., Service]) -> None:
 
     service.stop()
 
-    places = [service.stderr.find(step) for step in _ORDER]
+    places = [service.stderr.find(step) for step in ORDER]
     assert -1 not in places, service.stderr
     assert places == sorted(places)
     assert "Traceback" not in service.stderr
