@@ -53,6 +53,8 @@ class Database:
             #: The connection that moves the WAL into the database, beside the writer.
             self.checkpointer = undo.enter_context(closing(self._connect()))
             _read_once(self.checkpointer)
+            # It does nothing, but is refused if the log, like the file, could be opened for reading only.
+            self.checkpointer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
             self.ownership.reserve_index()
             undo.pop_all()
 
@@ -128,8 +130,8 @@ class Database:
     def _connect(self) -> apsw.Connection:
         connection = apsw.Connection(str(self.path), vfs=self._vfs)
         if connection.readonly("main"):
-            # SQLite's way out when it could not open the file for writing: a checkpointer like that would be noticed
-            # when the disk is full of the log.
+            # SQLite says nothing when it could not open the file for writing; a checkpointer like that would be
+            # noticed when its log has filled the disk.
             connection.close()
             raise apsw.ReadOnlyError("the file could be opened for reading only")
         connection.set_busy_timeout(_BUSY_TIMEOUT)

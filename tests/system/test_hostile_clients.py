@@ -18,6 +18,8 @@ import pytest
 from tests.eventually import eventually
 from tests.system.service import PATIENCE, PROGRAM, Service
 
+pytestmark = pytest.mark.soak
+
 #: Seconds in which ``/health`` must be answered, whatever else goes on.
 SOON = 1.0
 #: Seconds for which the use of the processor is measured, and the share of one processor that is no spinning.
