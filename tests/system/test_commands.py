@@ -12,6 +12,8 @@ from tests import processes
 from tests.eventually import eventually
 from tests.system.service import PROGRAM, Service, run_to_end
 
+pytestmark = pytest.mark.soak
+
 #: A command that bears SIGTERM, and so do its children: one in its group, one in a session of its own.
 STUBBORN = """
 trap '' TERM

@@ -9,6 +9,8 @@ import pytest
 
 from tests.system.service import Answer, Service
 
+pytestmark = pytest.mark.soak
+
 _CLIENTS = 30
 
 
