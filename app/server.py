@@ -229,7 +229,8 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
         for channel in self.active_channels.values():
             if channel.is_stale(now - _IDLE, now - _ARRIVAL):
                 channel.hang_up()
-        self._spare_files.refill()
+        if not self.stopping:  # else what _close_everything released would be taken again
+            self._spare_files.refill()
 
     def readable(self) -> bool:
         """Whether the loop is to accept connections."""

@@ -140,12 +140,14 @@ class Database:
         return connection
 
     def _new_reader(self) -> Session:
-        try:
-            connection = self._connect()
-            connection.pragma("query_only", True)
-            connection.pragma("cache_size", -512)  # KiB: there may be one for each server thread
-        except apsw.Error as error:  # as without a free file descriptor
-            raise translate(error) from error
+        with ExitStack() as undo:
+            try:
+                connection = undo.enter_context(closing(self._connect()))
+                connection.pragma("query_only", True)
+                connection.pragma("cache_size", -512)  # KiB: there may be one for each server thread
+            except apsw.Error as error:  # as without a free file descriptor
+                raise translate(error) from error
+            undo.pop_all()
         return Session(connection)
 
     def _check_header(self) -> None:

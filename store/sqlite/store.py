@@ -91,10 +91,13 @@ class SqliteStore:
                 paused = frozenset(name for (name,) in reader.rows("paused_queues"))
                 self._tally = count(reader)
             self._durability = Durability(self._database.wal, self._condition, fdatasync)
-        except (StoreError, OSError) as error:
+        except (StoreError, OSError, ValueError) as error:
             self._database.checkpointer.close()
             self._database.close()
-            raise CannotOpenStore(f"cannot open the store {path}: {error}") from error
+            # A value, such as a status that there is not, is in no file that only a store has written.
+            damage = f"the database is damaged ({error}); restore a backup of it"
+            reason = damage if isinstance(error, ValueError) else str(error)
+            raise CannotOpenStore(f"cannot open the store {path}: {reason}") from error
         self._operations = Operations(clock, ids, paused, log_lines)
         self._write_lock = threading.Lock()
         # guards: the connection that writes, and the leases

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import apsw
 import pytest
 
 from store.errors import CannotOpenStore, StoreDamaged, StoreUnavailable
@@ -136,3 +137,12 @@ def test_a_file_without_damage_is_used_though_the_last_owner_thought_otherwise(p
     assert claimed
     assert store.finish_job(job.id, 1, DONE).status is JobStatus.COMPLETED
     store.close()
+
+
+def test_a_job_in_a_status_that_there_is_not_is_said_at_the_start(path: Path) -> None:
+    connection = apsw.Connection(str(path))
+    connection.execute("UPDATE jobs SET status = 'asleep' WHERE number = 7")
+    connection.close()
+
+    with pytest.raises(CannotOpenStore, match=r"damaged \('asleep' is not a valid JobStatus\)"):
+        open_sqlite(path)

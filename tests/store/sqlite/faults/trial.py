@@ -1,5 +1,6 @@
 """The script on a disk that fails, and whether everybody was told the truth."""
 
+import gc
 import random
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -64,8 +65,12 @@ def try_fault(fault: Fault | None, directory: Path) -> tuple[Faults, list[str]]:
     trial = Trial(directory / "gofer.db", faults)
     with small_files(), intercepted(faults):
         trial.run(directory / "crashed.db")
+        has_leaked = _descriptors() != open_before
+        if has_leaked:
+            # What is closed later would call functions that are gone by then.
+            gc.collect()
     found = list(_complaints(trial.verdicts, fault))
-    if _descriptors() != open_before:
+    if has_leaked:
         found.append("descriptors were left open")
     allowed = list(_allowed(trial.verdicts, found))
     for path in (directory / "crashed.db", directory / "gofer.db"):
