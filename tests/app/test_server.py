@@ -112,6 +112,7 @@ GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 def test_a_stop_releases_the_spare_descriptors_for_good(server: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also when the next look at idle connections, which takes them again, is due at that moment."""
     monkeypatch.setattr("app.server._SWEEP", 0.0)
+    server._next_sweep = 0.0
     server.stop(LIMIT)
     assert server._spare_files._descriptors == []
 
