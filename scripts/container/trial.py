@@ -66,17 +66,36 @@ def _try_readme() -> None:
 
 
 def _check_process(service: Service) -> None:
-    """How the process is held, by what the kernel says about it."""
-    process = Path("/proc") / service.state("Pid")
-    lines = (process / "status").read_text().splitlines()
-    status = {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
-    words = (process / "cmdline").read_bytes().split(b"\0")
-    check(status["NSpid"][-1] == "1" and b"/opt/gofer/bin/gofer" in words, "the program is process 1")
-    check(status["Uid"] == status["Gid"] == ["10001"] * 4, "its user and group are 10001")
-    capabilities = {tuple(status[name]) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")}
-    check(capabilities == {("0" * 16,)} and status["NoNewPrivs"] == ["1"], "it has no capability and can get none")
-    check("Read-only" in service.execute("touch", "/new")[1], "its root file system is read-only")
-    print(f"  memory: {int(status['VmRSS'][0]) / 1000:.0f} MB")
+    """How the processes are held, by what the kernel says about them: the first one, and the one that serves."""
+    first = int(service.state("Pid"))
+    (serving,) = _children(first)
+    statuses = [_status(first), _status(serving)]
+    check(statuses[0]["NSpid"][-1] == "1", "process 1 is the program's own small one, and its child serves")
+    check(_runs_gofer(first) and _runs_gofer(serving), "a list of processes shows both as the program")
+    held = [status["Uid"] == status["Gid"] == ["10001"] * 4 for status in statuses]
+    check(all(held), "the user and group of both are 10001")
+    capabilities = {tuple(status[f"Cap{name}"]) for status in statuses for name in ("Inh", "Prm", "Eff", "Bnd", "Amb")}
+    can_get = {tuple(status["NoNewPrivs"]) for status in statuses}
+    check(capabilities == {("0" * 16,)} and can_get == {("1",)}, "they have no capability and can get none")
+    check("Read-only" in service.execute("touch", "/new")[1], "the root file system is read-only")
+    print("  memory: {:.0f} MB, and {:.0f} MB of the one that serves".format(*map(_megabytes, statuses)))
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _status(pid: int) -> dict[str, list[str]]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def _runs_gofer(pid: int) -> bool:
+    return b"/opt/gofer/bin/gofer" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+
+
+def _megabytes(status: dict[str, list[str]]) -> float:
+    return int(status["VmRSS"][0]) / 1000
 
 
 def _check_calls(service: Service) -> None:

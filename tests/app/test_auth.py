@@ -16,7 +16,7 @@ from tests.app.test_jobs import problem
 from tests.fake_clock import FakeClock
 
 OWN = "the-operator/made=this+up"
-WRONG = keys.new_key()
+WRONG = "gofer_VWrHmDn7FyDBIaa7Ly3zIvhducc7qQN1aLqJDTdWA0i1o0xwP"
 
 
 @dataclass

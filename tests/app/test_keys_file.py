@@ -9,9 +9,9 @@ from app import keys, keys_file
 from app.config import ConfigError
 from app.keys import ApiKey
 
-KEY = keys.new_key()
+KEY = "gofer_TbFee0g6VVWZE51DwXHaMkxQZA2HuZDjF9OXPYwqzqB1qM8XW"
 HASH = keys.stored(keys.digest(KEY))
-OTHER = keys.stored(keys.digest(keys.new_key()))
+OTHER = "sha256:5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c"
 GOOD = f'hash = "{HASH}", scopes = ["read"]'
 
 

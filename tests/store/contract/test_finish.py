@@ -43,7 +43,7 @@ OUTCOMES: list[Outcome] = [
 
 @pytest.mark.parametrize("asked", [False, True], ids=["", "asked to cancel"])
 @pytest.mark.parametrize("noted", [False, True], ids=["", "with progress"])
-@pytest.mark.parametrize("outcome", OUTCOMES, ids=repr)
+@pytest.mark.parametrize("outcome", OUTCOMES, ids=lambda outcome: type(outcome).__name__)
 def test_an_outcome_makes_of_the_job_what_the_rules_say(
     store: JobStore, clock: FakeClock, outcome: Outcome, noted: bool, asked: bool
 ) -> None:
@@ -120,7 +120,7 @@ def test_what_the_attempt_noted_last_is_kept(store: JobStore) -> None:
     assert store.get_job(job.id).progress == Progress(1.0, "half of it")
 
 
-@pytest.mark.parametrize("outcome", OUTCOMES, ids=repr)
+@pytest.mark.parametrize("outcome", OUTCOMES, ids=lambda outcome: type(outcome).__name__)
 def test_the_next_job_is_claimed_in_the_same_operation(store: JobStore, clock: FakeClock, outcome: Outcome) -> None:
     job, following = create_processing(store), create(store)
     clock.advance(1)
