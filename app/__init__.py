@@ -10,6 +10,7 @@ from app.auth import Gate
 from app.blueprints import jobs, operations, queues
 from app.blueprints import logs as job_logs  # app.logs is another module
 from app.request_headers import check_any_body
+from app.resources import Untyped
 from app.site_guard import SiteGuard
 from app.waiting import WaitingRoom
 from store.errors import OutcomeUnknown
@@ -35,6 +36,7 @@ def create_app(
     """
     app = Flask(__name__, static_folder=None, template_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = max_body
+    app.response_class = Untyped  # that of Flask's own answers, those to OPTIONS
     # A path is what it is: no redirect to another spelling.
     app.url_map.merge_slashes = False
     errors.register(app, on_fatal)

@@ -26,6 +26,8 @@ _log = logging.getLogger(__name__)
 
 #: Where a request carries the key that it came with.
 _CALLER = "gofer.caller"
+#: Where a request carries whether its body was thrown away, for it was a stranger's when it began.
+UNREAD = "gofer.unread"
 #: RFC 6750, section 3.
 _CHALLENGE = 'Bearer realm="gofer"'
 #: How many scopes an answer names.
@@ -39,6 +41,11 @@ class Gate:
         self._ring = ring
         self._clock = clock
         self._failures = FailureLimit(clock)
+
+    def is_stranger(self, authorization: str) -> bool:
+        """Whether a request with this header will be refused, unless anyone may make it."""
+        key = self._ring.find(_bearer(authorization))
+        return key is None or self._has_expired(key)
 
     def guard(self, app: Flask) -> None:
         """Stand before every request to ``app``, whatever becomes of it: what is not there is not told to strangers."""
@@ -68,21 +75,30 @@ class Gate:
 
     def _caller(self, environ: Environ) -> ApiKey:
         """Whose key the request carries. Raises Problem."""
-        given = _bearer(environ)
+        given = _bearer(environ.get("HTTP_AUTHORIZATION", ""))
+        if not given:
+            detail = (
+                'this needs a key, in the header Authorization: Bearer KEY; with curl: -H "Authorization: Bearer $KEY"'
+            )
+            raise Problem("unauthorized", detail, headers=[("WWW-Authenticate", _CHALLENGE)])
         key = self._ring.find(given)
         if key is None:
             damaged = "the key was mistyped or cut off: its checksum is wrong"
             raise self._failure(environ, damaged if keys.is_damaged(given) else "the key is not known here")
-        if key.expires_at is not None and key.expires_at <= self._clock.now():
+        if self._has_expired(key):
             raise self._failure(environ, "the key has expired")
+        if environ.get(UNREAD):
+            raise _invalid("the key was not in force yet when the request began; send it again")
         return key
+
+    def _has_expired(self, key: ApiKey) -> bool:
+        return key.expires_at is not None and key.expires_at <= self._clock.now()
 
     def _failure(self, environ: Environ, reason: str) -> Problem:
         # A right key never gets here: clients behind one address cannot lock each other out.
         refusal = self._failures.count(environ.get("REMOTE_ADDR", ""))
         if refusal is None:
-            challenge = f'{_CHALLENGE}, error="invalid_token", error_description="{reason}"'
-            return Problem("unauthorized", reason, headers=[("WWW-Authenticate", challenge)])
+            return _invalid(reason)
         if refusal.is_first:
             _log.warning("too many wrong keys from %s", refusal.client)
         seconds = math.ceil(refusal.seconds)
@@ -117,13 +133,15 @@ def in_callers_name(environ: Environ, new_jobs: Sequence[NewJob]) -> Sequence[Ne
     ]
 
 
-def _bearer(environ: Environ) -> str:
-    """The key in the request's ``Authorization`` header (RFC 6750, section 2.1). Raises Problem."""
-    scheme, _, given = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
-    if scheme.lower() != "bearer" or not given.strip():
-        detail = 'this needs a key, in the header Authorization: Bearer KEY; with curl: -H "Authorization: Bearer $KEY"'
-        raise Problem("unauthorized", detail, headers=[("WWW-Authenticate", _CHALLENGE)])
-    return str(given.strip())
+def _bearer(authorization: str) -> str:
+    """The key in the header ``Authorization`` (RFC 6750, section 2.1); empty if there is none."""
+    scheme, _, given = authorization.partition(" ")
+    return given.strip() if scheme.lower() == "bearer" else ""
+
+
+def _invalid(reason: str) -> Problem:
+    challenge = f'{_CHALLENGE}, error="invalid_token", error_description="{reason}"'
+    return Problem("unauthorized", reason, headers=[("WWW-Authenticate", challenge)])
 
 
 def _forbidden(missing: Iterable[str]) -> Problem:

@@ -5,9 +5,12 @@ both build on internals of waitress 3.0, which is why setup.cfg pins it and the 
 in ``tests/app/test_channel.py`` and ``test_server.py`` speak to real sockets.
 """
 
+import io
+import math
 import re
 import select
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from types import MappingProxyType
 from typing import Any
@@ -17,10 +20,10 @@ from waitress.channel import ClientDisconnected, HTTPChannel  # type: ignore[imp
 from waitress.parser import HTTPRequestParser, ParsingError  # type: ignore[import-untyped]
 from waitress.task import ErrorTask, WSGITask  # type: ignore[import-untyped]
 from waitress.task import Task as AnyTask
-from waitress.utilities import RequestEntityTooLarge  # type: ignore[import-untyped]
+from waitress.utilities import RequestEntityTooLarge, RequestHeaderFieldsTooLarge  # type: ignore[import-untyped]
 
 from app import request_log, security_headers
-from app.auth import caller_name
+from app.auth import UNREAD, caller_name
 from app.chunks import Chunks
 from app.errors import MEDIA_TYPE, Problem
 
@@ -33,6 +36,8 @@ _UNREAD = 65_536
 _STALL = 60.0
 #: Seconds between two looks at whether it did.
 _STALL_CHECK = 1.0
+#: Seconds in which a client is to close a connection after its last answer.
+_LINGER = 2.0
 
 #: Headers that waitress would join with a comma although a second one has no meaning, or a dangerous one.
 _SINGLE = (b"\nhost:", b"\nauthorization:", b"\nidempotency-key:", b"\ncontent-length:")
@@ -52,13 +57,21 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
     #: Asked for in log lines even when the first line could not be parsed.
     path = command = ""
 
+    #: The body was thrown away as it came.
+    is_unread = False
+
     expect_continue: bool
     body_rcv: Any
 
-    def __init__(self, adjustments: Adjustments, begun: float) -> None:
-        """``begun``: when the request's first byte came, on the monotonic clock."""
+    def __init__(self, adjustments: Adjustments, begun: float, is_stranger: Callable[[str], bool]) -> None:
+        """``begun``: when the request's first byte came, on the monotonic clock.
+
+        ``is_stranger`` tells by the header ``Authorization`` whether the client may ask for nothing
+        that a body belongs to.
+        """
         super().__init__(adjustments)
         self.begun = begun
+        self._is_stranger = is_stranger
 
     def parse_header(self, header_plus: bytes) -> None:
         """Parse the first line and the headers. Raises ParsingError."""
@@ -104,16 +117,41 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
         """Take in ``data``; return how many bytes of it belong to this request.
 
         A body that is too large is read to its end before it is refused: closing the connection
-        on unread data resets it, and the client may lose the answer.
+        on unread data resets it, and the client may lose the answer. So is that of a stranger, who
+        could fill the memory, or the disk, with bodies otherwise.
         """
+        had_head = self.headers_finished
         consumed: int = super().received(data)
-        if isinstance(self.error, RequestEntityTooLarge):
-            if self.expect_continue:
-                self.expect_continue = False  # the client waits for leave to send, and does not get it
-            elif not self._body_is_over():
-                self.body_rcv.buf = _Void()
-                self.completed = False
+        if isinstance(self.error, RequestHeaderFieldsTooLarge):
+            self._recall_first_line(self.header_plus + data)
+        elif isinstance(self.error, RequestEntityTooLarge):
+            self._refuse_body()
+        elif not had_head and not self.completed and self.headers_finished:
+            self.is_unread = self._is_stranger(self.headers.get("AUTHORIZATION", ""))
+            if self.is_unread:
+                self._refuse_body()
+        if self.completed:
+            # Who asks for leave to send has nothing to send, or is refused. waitress would give it,
+            # and take the next request for the rest of this one.
+            self.expect_continue = False
         return consumed
+
+    def _recall_first_line(self, head: bytes) -> None:
+        """Take it from the ``head`` that came, as far as it did: for want of one, waitress has made one up."""
+        self.command = self.path = ""
+        with suppress(ParsingError, ValueError):
+            super().parse_header(head.lstrip().partition(b"\r\n")[0] + b"\r\n")
+
+    def _refuse_body(self) -> None:
+        """Keep nothing of what comes of it."""
+        if self.expect_continue:
+            # The client waits for leave to send, and does not get it. It may send all the same (RFC 9110, 10.1.1).
+            self.expect_continue = False
+            self.headers["CONNECTION"] = "close"
+            self.completed = True
+        elif not self._body_is_over():
+            self.body_rcv.buf = _Void()
+            self.completed = False
 
     def _body_is_over(self) -> bool:
         body = self.body_rcv
@@ -125,6 +163,10 @@ class _Void:
 
     def append(self, data: bytes) -> None:
         """Throw ``data`` away."""
+
+    def getfile(self) -> io.BytesIO:
+        """What was kept, to be read."""
+        return io.BytesIO()
 
     def close(self) -> None:
         """There is nothing to close."""
@@ -178,6 +220,12 @@ class _Answering(AnyTask):  # type: ignore[misc]
 
 class Task(_Answering, WSGITask):  # type: ignore[misc]
     """Answers one request through the application."""
+
+    def get_environment(self) -> dict[str, Any]:
+        """The request as the application sees it (PEP 3333)."""
+        environ: dict[str, Any] = super().get_environment()
+        environ[UNREAD] = self._asked.is_unread
+        return environ
 
     def build_response_header(self) -> bytes:
         """The head of the answer; it ends the connection if the client is done, or the server has none to keep."""
@@ -233,12 +281,16 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     sends_no_more = False
     #: Something was to leave at once and did not, for the socket took no more: the loop sends it.
     _is_overdue = False
+    #: When our side was closed; the client is to close its own. None: not yet.
+    _over_since: float | None = None
+    #: Bytes that came after that.
+    _discarded = 0
     #: The next request is answered once the client has read more of the answers before it. Guarded by outbuf_lock.
     _is_kept_back = False
 
     def parser_class(self, adjustments: Adjustments) -> Parser:
         """A parser for the request that begins now."""
-        return Parser(adjustments, self.server.clock.monotonic())
+        return Parser(adjustments, self.server.clock.monotonic(), self.server.is_stranger)
 
     # waitress notes the wall clock here; a jump of it would close idle connections or keep them for ever.
     @property
@@ -262,7 +314,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         except OSError:
             self.handle_close()
             return
-        if data:
+        if self._over_since is not None:
+            self._discard(data)
+        elif data:
             self.last_activity = None
             self.received(data)
         elif self.is_busy():
@@ -274,9 +328,15 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         else:
             self.handle_close()
 
+    def _discard(self, data: bytes) -> None:
+        """Throw away what comes after the last answer, until the client closes its side, or has sent too much."""
+        self._discarded += len(data)
+        if not data or self._discarded > _DISCARDED:
+            self.handle_close()
+
     def readable(self) -> bool:
         """Whether the loop is to read when there is something."""
-        return not self.sends_no_more and bool(super().readable())
+        return self._over_since is not None or (not self.sends_no_more and bool(super().readable()))
 
     def check_client_disconnected(self) -> bool:
         """What a request asks that waits: whether it waits for nobody, most likely."""
@@ -285,8 +345,10 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     def _has_hung_up(self) -> bool:
         """Whether the client closed its side. The loop does not look while enough requests are in line."""
         poll = select.poll()
-        with suppress(ValueError):  # the loop has closed the socket meanwhile
+        try:
             poll.register(self.socket, select.POLLRDHUP)
+        except (ValueError, TypeError):  # the loop has closed the socket meanwhile, or even let go of it
+            return True
         return bool(poll.poll(0))
 
     def _is_stalled(self) -> bool:
@@ -310,7 +372,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         """Have the loop close the connection, whatever is still to be sent."""
         self.will_close = True
         # waitress waits with that until the socket takes more bytes, which may be never.
-        with suppress(OSError):  # the loop has closed it meanwhile
+        with suppress(OSError, AttributeError):  # the loop has closed it meanwhile, or even let go of it
             self.socket.shutdown(socket.SHUT_RDWR)
         self.server.pull_trigger()
 
@@ -320,23 +382,42 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         Not while an answer is still being put together: the loop would spin until that is done,
         and take the interpreter from the thread that does it.
         """
+        if self._over_since is not None:
+            return bool(self.will_close)
         if self.requests and self.total_outbufs_len < self.adj.send_bytes and not self._is_overdue:
-            return bool(self.will_close or self.close_when_flushed)
+            # A thread may have sent all that a next request was kept back for.
+            return bool(self._is_kept_back or self.will_close or self.close_when_flushed)
         return bool(super().writable())
 
     def handle_write(self) -> None:
-        """Send what the socket takes now. waitress leaves little of an unfinished answer for later."""
-        if self._is_overdue and self.outbuf_lock.acquire(blocking=False):
-            try:
-                self._flush_exception(self._flush_some)
-                self._is_overdue = self.total_outbufs_len > 0
-                self.outbuf_lock.notify()  # whoever waits until it is read
-            finally:
-                self.outbuf_lock.release()
-        if self.connected:
-            super().handle_write()
+        """Send what the socket takes now; go on to the next request, or close the connection, if it is time for that.
+
+        waitress leaves little of an unfinished answer for later, and closes on what the client still sends.
+        """
+        if self.socket is None:
+            return  # closed for what was read a moment ago
+        if not self.requests:
+            self._flush_exception(self._flush_some)
+        elif self._is_overdue or self.total_outbufs_len >= self.adj.send_bytes:
+            self._flush_exception(self._flush_some_if_lockable)
+        if self.will_close:
+            self.handle_close()
+        elif self.close_when_flushed and not self.total_outbufs_len:
+            self._end()
         if self._is_kept_back and not self._keep_back():
             self.server.add_task(self)
+
+    def _end(self) -> None:
+        """Close our side, now that all is sent, and let the client close its own.
+
+        Closing on what it sends would reset the connection, and it may lose the answer (RFC 9112, section 9.6).
+        """
+        if self.sends_no_more or self._over_since is not None:
+            self.handle_close()
+            return
+        self._over_since = self.server.clock.monotonic()
+        with suppress(OSError):  # it is gone, which the loop is told next
+            self.socket.shutdown(socket.SHUT_WR)
 
     def handle_expt(self) -> None:
         """Hang up on a client that sent urgent data: HTTP has none, and unread it would wake the loop for ever."""
@@ -356,26 +437,47 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         if self._keep_back():
             return
         super().service()
+        # Before the look at what is in line: a last request may come in between.
+        is_last = self.sends_no_more
         # The loop sends what is left, but not while a next request is being answered: a pipelined
         # one that waits for its job must not hold back the answer before it.
         if self.requests:
             self.flush()
-        elif self.sends_no_more:
+        elif is_last:
             self.close_when_flushed = True
             self.server.pull_trigger()
 
     def _flush_outbufs_below_high_watermark(self) -> None:
         """Nothing: waitress would wait for ever. ``service`` keeps answers back, ``Task.write`` their pieces."""
 
-    def _flush_some(self, do_close: bool = True) -> bool:
+    def _flush_some(self, do_close: bool = True) -> bool:  # noqa: ARG002
         """Send what the socket takes, one thread at a time.
 
         The loop comes without the lock while no request is in line, but the thread that has answered
         one may be sending, too: the next one came, and was answered by another thread, meanwhile. Both
         would send the same bytes, and the client would take a repeated answer for that to its next request.
+
+        If the client is gone, nothing is closed: only the loop may do that, which is told of it.
         """
         with self.outbuf_lock:
-            return bool(super()._flush_some(do_close))
+            is_sent = bool(super()._flush_some(do_close=False))
+            self._is_overdue = self._is_overdue and self.total_outbufs_len > 0
+            return is_sent
+
+    def _flush_some_if_lockable(self, do_close: bool = True) -> None:
+        """Send what the socket takes, unless a thread is adding to it; then it sends."""
+        if self.outbuf_lock.acquire(blocking=False):
+            try:
+                self._flush_some(do_close)
+                self.outbuf_lock.notify()  # whoever waits until it is read
+            finally:
+                self.outbuf_lock.release()
+
+    def send_continue(self) -> None:
+        """Tell the client to send the body. A thread may do that, too, while the loop closes the connection."""
+        with self.outbuf_lock:
+            if self.connected:
+                super().send_continue()
 
     def flush(self) -> None:
         """Send as much of the answer as the socket takes, in this thread; the loop sends the rest."""
@@ -392,13 +494,23 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         return bool(self.requests or self.total_outbufs_len)
 
     def is_stale(self, idle_since: float, begun_before: float) -> bool:
-        """Whether nothing happened since ``idle_since``, or a request that began too early still dribbles in."""
+        """Whether nothing happened since ``idle_since``, or a request that began too early still dribbles in.
+
+        Or whether the client lets a connection that is over stay open for too long.
+        """
+        if self._over_since is not None:
+            return bool(self.server.clock.monotonic() - self._over_since > _LINGER)
         if self.requests:
             return self._is_kept_back and self._is_stalled()
         return self.last_activity < idle_since or (self.request is not None and self.request.begun < begun_before)
 
     def owes_since(self) -> float | None:
-        """Since when the client is to send a request, or its rest, or to read; None: it waits for us."""
+        """Since when the client is to send a request, or its rest, or to read; None: it waits for us.
+
+        A client that is to close the connection has been for long enough: it has its answer.
+        """
+        if self._over_since is not None:
+            return -math.inf
         if self.requests and not self._is_kept_back:
             return None
         return self.last_activity if self.request is None else self.request.begun

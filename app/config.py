@@ -5,7 +5,6 @@
 """
 
 import difflib
-import ipaddress
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
@@ -20,7 +19,7 @@ from app.loopback import is_loopback
 from store import check_url
 from store.errors import CannotOpenStore, GoferError
 from store.job import JobStatus
-from worker.outgoing.addresses import AllowList, Network
+from worker.outgoing.addresses import AllowList, Network, named_network
 from worker.outgoing.connections import check_proxy
 from worker.quantities import seconds
 from worker.registry import NAME_PATTERN
@@ -136,7 +135,7 @@ def _networks(text: str) -> tuple[Network, ...]:
     networks: list[Network] = []
     for item in _items(text):
         try:
-            networks.append(ipaddress.ip_network(item))
+            networks.append(named_network(item))
         except ValueError:
             raise ValueError(f"must be IP addresses or networks such as 172.17.0.0/16, not {item!r}") from None
     return tuple(networks)

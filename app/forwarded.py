@@ -17,6 +17,10 @@ _BELIEVED = frozenset({"x-forwarded-for", "x-forwarded-host", "x-forwarded-proto
 _WITH_PORT = re.compile(r"\[([^\[\]]*)\]:[0-9]*")
 
 
+#: What a proxy says that does not know the client, or does not want to say who it is (RFC 7239, sections 6.2 and 6.3).
+_NOBODY = re.compile(r"(?:unknown|_[A-Z0-9._-]+)(?::[A-Z0-9._-]+)?", re.IGNORECASE)
+
+
 class ForwardedRequests:
     """A WSGI application before another one, which then sees the client in place of the proxy.
 
@@ -52,6 +56,7 @@ def is_among(text: str, networks: Iterable[Network]) -> bool:
 
 def _believe(environ: Environ) -> None:
     """Put what the proxy says in the place of what the connection says. Raises Problem, ``bad_header``."""
+    proxy = environ["REMOTE_ADDR"]
     try:
         parse_proxy_headers(environ, trusted_proxy_count=1, trusted_proxy_headers=_BELIEVED)
     except MalformedProxyHeader as error:
@@ -60,6 +65,8 @@ def _believe(environ: Environ) -> None:
         raise _senseless("X-Forwarded-For") from None
     if match := _WITH_PORT.fullmatch(environ["REMOTE_ADDR"]):
         environ["REMOTE_ADDR"] = match[1]
+    if _NOBODY.fullmatch(environ["REMOTE_ADDR"]):
+        environ["REMOTE_ADDR"] = proxy
     try:
         ipaddress.ip_address(environ["REMOTE_ADDR"])
     except ValueError:

@@ -29,6 +29,7 @@ _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 #: 62 ** 43 is the first power that 256 bits fit into; 62 ** 6 the first for 32 bits.
 _SECRET_LENGTH, _CHECKSUM_LENGTH = 43, 6
 _FORM = re.compile(rf"{PREFIX}[0-9A-Za-z]{{{_SECRET_LENGTH + _CHECKSUM_LENGTH}}}")
+_IN_TEXT = re.compile(rf"{PREFIX}[0-9A-Za-z]+")
 _STORED = re.compile(r"sha256:([0-9a-f]{64})")
 #: What the operator may make up: nobody can be kept from a weak key, but from one that is short.
 _CHOSEN = re.compile(r"[\x21-\x7e]{20,500}")
@@ -67,6 +68,11 @@ def is_damaged(text: str) -> bool:
     if not text.startswith(PREFIX):
         return False
     return not _FORM.fullmatch(text) or _checksum(text[:-_CHECKSUM_LENGTH]) != text[-_CHECKSUM_LENGTH:]
+
+
+def masked(text: str) -> str:
+    """``text`` without the keys of ours, whole or not, that stand in it by mistake."""
+    return _IN_TEXT.sub(f"{PREFIX}***", text)
 
 
 def digest(key: str) -> bytes:

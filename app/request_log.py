@@ -3,12 +3,16 @@
 import logging
 from urllib.parse import quote
 
+from app import keys
+
 _log = logging.getLogger("gofer.access")
 
 #: What is asked for every few seconds by whoever watches over the process: at the level debug.
 _PROBES = frozenset({"/health", "/ready"})
 #: How much of a path is logged, in characters.
 _SHOWN = 200
+#: What stands for a method or a path that could not be made out.
+_UNKNOWN = "-"
 #: The status of an answer that could not be sent, because the client had gone. HTTP has none; this one is nginx's.
 CLIENT_GONE = 499
 
@@ -21,12 +25,12 @@ def is_wanted(path: str) -> bool:
 def note(request_id: str, method: str, path: str, *, status: int, seconds: float, key: str | None) -> None:
     """Log a request. ``path`` as PEP 3333 has it, without the query, which may hold what is nobody's business.
 
-    ``key``: the name of the one that the request came with.
+    ``key``: the name of the one that the request came with. A method or path that could not be made out is a dash.
     """
-    shown = path[:_SHOWN]
+    shown = keys.masked(path[:_SHOWN]) or _UNKNOWN
     fields: dict[str, object] = {
         "id": request_id,
-        "method": method,
+        "method": method or _UNKNOWN,
         # As it was sent, nearly: what is not plain ASCII is escaped again.
         "path": shown if shown.isascii() and shown.isprintable() else quote(shown, encoding="latin-1"),
         "status": status,

@@ -71,14 +71,18 @@ def job_resource(job: Job) -> JobResource:
     )
 
 
-class Answer(Response):
+class Untyped(Response):
+    """An answer of no type unless it says of which: Werkzeug would take it for a page."""
+
+    default_mimetype = None
+
+
+class Answer(Untyped):
     """An answer whose headers go out as they stand.
 
     Werkzeug would go over Location and Content-Length once more, for a tenth of the time that
     a whole submission takes.
     """
-
-    default_mimetype = None
 
     def get_wsgi_headers(self, environ: "WSGIEnvironment") -> Headers:  # noqa: ARG002 - Werkzeug's signature
         """All that was given to the constructor."""

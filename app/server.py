@@ -43,6 +43,8 @@ _TIME_TO_ASK = 0.1
 _WARN_EVERY = 60.0
 #: What accept() fails with, again and again, when the process or the machine has no more to give.
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+#: What it fails with when the socket was closed, and its number may be another file's.
+_NOT_OURS = frozenset({errno.EBADF, errno.EINVAL, errno.ENOTSOCK})
 #: Bytes of headers.
 _HEADERS = 65_536
 #: Bytes of an answer that are kept together, so that they leave with one call of the system, made by
@@ -94,14 +96,17 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
         threads: int,
         max_body: int,
         trusted_proxies: Sequence[Network] = (),
+        is_stranger: Callable[[str], bool] = lambda _: False,
         on_death: Callable[[], None],
     ) -> None:
         """``threads`` answer requests with bodies of up to ``max_body`` bytes.
 
-        What ``trusted_proxies`` say of the requests that they pass on is believed. ``on_death`` is
-        called when the server ended although nobody stopped it.
+        What ``trusted_proxies`` say of the requests that they pass on is believed. ``is_stranger``
+        tells, in the loop, by a header ``Authorization`` whether a request's body is not worth being
+        kept. ``on_death`` is called when the server ended although nobody stopped it.
         """
         self.clock = clock
+        self.is_stranger = is_stranger
         self.max_body = max_body
         #: Names each request.
         self.request_ids = RequestIds()
@@ -233,8 +238,13 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
             self._spare_files.refill()
 
     def readable(self) -> bool:
-        """Whether the loop is to accept connections."""
-        return self.clock.monotonic() >= self._rests_until and bool(super().readable())
+        """Whether the loop is to accept connections.
+
+        waitress warns each time the limit is reached, thousands of times if somebody wants that, and looks for
+        idle connections by the wall clock, which :meth:`_sweep` does by the monotonic one.
+        """
+        has_room = len(self._map) < self.adj.connection_limit
+        return bool(self.accepting) and has_room and self.clock.monotonic() >= self._rests_until
 
     def accept(self) -> Any:
         """A connection and where it comes from; None if there is none. Raises OSError."""
@@ -242,7 +252,17 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
             return super().accept()
         except OSError as error:
             self._is_exhausted = error.errno in _EXHAUSTED
+            if error.errno in _NOT_OURS and not self.stopping:
+                self.handle_close()
             raise
+
+    def handle_close(self) -> None:
+        """End the loop: the listening socket is none any more.
+
+        waitress would go on for those who are connected, without its trigger, and nobody else could come in.
+        """
+        self.accepting = False
+        raise wasyncore.ExitNow("the listening socket was closed by somebody else, such as a handler")
 
     def _see_to_room(self, now: float) -> None:
         """Have room for the next connection, so that nobody keeps others out by holding many."""
@@ -274,9 +294,6 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
             return False
         longest.handle_close()
         return True
-
-    def maintenance(self, now: float) -> None:
-        """Nothing: waitress would measure by the wall clock what :meth:`_sweep` does by the monotonic one."""
 
     def _is_busy(self) -> bool:
         return any(channel.is_busy() for channel in self.active_channels.values())

@@ -15,7 +15,7 @@ from app.fix import FixingParser
 from app.job_id import checked
 from app.policy import Policy, needs
 from app.request_headers import Environ, check_json_body, idempotency_key, preferred_wait, traceparent
-from app.resources import answer, job_resource, tagged
+from app.resources import Answer, answer, job_resource, tagged
 from app.results import BareResults
 from app.submission import Instant, Name, Tag
 from app.waiting import MAX_WAIT, WaitingRoom
@@ -167,7 +167,7 @@ class JobCalls:
         """``DELETE /jobs/{id}``"""
         query.require_empty()
         self._engine.delete(checked(job_id))
-        return Response(status=204)
+        return Answer([], 204)
 
 
 def blueprint(engine: Engine, room: WaitingRoom, max_body: int) -> Blueprint:

@@ -5,6 +5,7 @@ pulled but made: Debian with its Python 3.13, under the name that the Dockerfile
 it lives below one temporary directory and in namespaces of its own (mounts, processes, network), so
 that nothing is left on the machine when it ends, however it ends. As root, from the repository::
 
-    apt-get install --no-install-recommends podman podman-compose runc containernetworking-plugins iptables debootstrap
+    apt-get install --no-install-recommends podman podman-compose runc containernetworking-plugins iptables \\
+        debootstrap procps
     python3 -m scripts.container [--base FILE]    # FILE keeps the base image for the next time
 """

@@ -14,7 +14,7 @@ _MIRROR = "http://deb.debian.org/debian"
 _PACKAGES = "python3,python3-venv,python3-pip,ca-certificates"
 _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
-TOOLS = ("podman", "podman-compose", "runc", "iptables", "debootstrap", "unshare", "setpriv", "curl", "ip")
+TOOLS = ("podman", "podman-compose", "runc", "iptables", "debootstrap", "unshare", "setpriv", "pgrep", "curl", "ip")
 
 #: What is built needs the package index, so it shares the network of this machine. Less severe than
 #: fatal is that podman finds no systemd to have health checks made by.

@@ -82,7 +82,8 @@ def _check_process(service: Service) -> None:
 
 
 def _children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    # Not every kernel has a list of them.
+    return [int(child) for child in run("pgrep", "--parent", str(pid)).split()]
 
 
 def _status(pid: int) -> dict[str, list[str]]:

@@ -94,6 +94,7 @@ def running(
         threads=4,
         max_body=MAX_BODY,
         trusted_proxies=trusted_proxies,
+        is_stranger=gate.is_stranger if gate else lambda _: False,
         on_death=lambda: pytest.fail("the loop died"),
     )
     engine.start()

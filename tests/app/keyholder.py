@@ -18,9 +18,9 @@ class KeyHolder:
         self.path.write_text("")
         self._lines: dict[str, str] = {}
 
-    def make(self, name: str, *scopes: str, expires_at: datetime | None = None) -> str:
-        """A key that the file holds from now on; one of the same name is replaced."""
-        text = keys.new_key()
+    def make(self, name: str, *scopes: str, expires_at: datetime | None = None, text: str = "") -> str:
+        """A key that the file holds from now on, a new one unless ``text`` is it; one of the same name is replaced."""
+        text = text or keys.new_key()
         self._lines[name] = keys_file.line(ApiKey(name, keys.digest(text), frozenset(scopes), expires_at))
         self.write()
         return text

@@ -38,7 +38,7 @@ def test_everything_can_be_set() -> None:
         {
             "GOFER_HOST": "::",
             "GOFER_ALLOW_ANONYMOUS": "1",
-            "GOFER_TRUSTED_PROXY": "172.17.0.0/16, ::1",
+            "GOFER_TRUSTED_PROXY": "172.17.0.0/16, ::1, ::ffff:10.1.0.0/112",
             "GOFER_PORT": "0",
             "GOFER_STORE": "memory:",
             "GOFER_WORKERS": "1",
@@ -59,7 +59,7 @@ def test_everything_can_be_set() -> None:
     )
 
     assert settings.allow_anonymous
-    assert settings.trusted_proxy == (IPv4Network("172.17.0.0/16"), IPv6Network("::1"))
+    assert settings.trusted_proxy == (IPv4Network("172.17.0.0/16"), IPv6Network("::1"), IPv4Network("10.1.0.0/16"))
     assert settings.all_queues == {"default": 1, "reports": 1, "mail": 8}
     assert settings.handlers == ("my.jobs", "/srv/more.py")
     assert settings.shutdown_timeout == 90.0

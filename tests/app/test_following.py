@@ -181,7 +181,7 @@ def test_without_a_free_seat_a_job_that_has_ended_is_complete(service: Service, 
 def test_a_follower_that_hangs_up_leaves_its_seat(service: Service, talk: Talk) -> None:
     job_id = service.submit("talk")
     talk.say("one")
-    for _ in range(3):
+    for _ in range(2):
         with follow(service, job_id) as one, follow(service, job_id) as other:
             assert [one.line(), other.line()] == ["info  one\n"] * 2
         eventually(lambda: nobody_follows(service))

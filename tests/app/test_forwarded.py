@@ -97,6 +97,12 @@ def test_from_anybody_it_changes_nothing_and_is_taken_away(untrusted: int, heade
         (["X-Forwarded-Proto: https", "X-Forwarded-Host: jobs.example"], told(host="jobs.example", scheme="https")),
         (["X-Forwarded-Proto: https"], told(scheme="https")),
         ([], told()),
+        # One that it does not know, or does not name, is nobody in particular.
+        (["X-Forwarded-For: unknown"], told()),
+        (["X-Forwarded-For: 203.0.113.7, Unknown:80"], told()),
+        (["X-Forwarded-For: _hidden"], told()),
+        (["X-Forwarded-For: _gazonk.b-c:_port"], told()),
+        (["X-Forwarded-For: "], told()),
     ],
 )
 def test_from_a_trusted_proxy_it_is_believed(trusted: int, headers: list[str], expected: dict[str, object]) -> None:
@@ -116,7 +122,7 @@ def test_what_a_proxy_may_have_passed_on_without_a_look_is_not_believed(trusted:
         "X-Forwarded-Proto: https, http",
         'X-Forwarded-For: "203.0.113.7',
         "X-Forwarded-For: :8.0",
-        "X-Forwarded-For: unknown",
+        "X-Forwarded-For: client.example",
         "X-Forwarded-For: 203.0.113.7:1:2",
     ],
 )

@@ -453,6 +453,7 @@ class TestSteering:
         reply = shared.call("DELETE", f"/jobs/{job_id}")
 
         assert (reply.status, reply.body) == (204, b"")
+        assert not {"Content-Type", "Content-Length", "Transfer-Encoding"} & set(reply.headers)
         problem(shared.get(f"/jobs/{job_id}"), 404, "job_not_found")
 
     def test_what_the_status_forbids_is_a_conflict(self, shared: Service) -> None:

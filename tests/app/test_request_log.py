@@ -81,7 +81,8 @@ def test_it_names_the_key_and_never_shows_it(tmp_path: Path, log: Log) -> None:
         service.post("/queues/default/pause", None, bearer(key))
         service.get("/stats", bearer(wrong))
         service.get(f"/stats?key={key}")
-        lines = log.lines(5)
+        service.get(f"/{key}/stats", bearer(key))
+        lines = log.lines(6)
 
     assert [(line["status"], line.get("key")) for line in lines] == [
         (200, "ci"),
@@ -89,7 +90,9 @@ def test_it_names_the_key_and_never_shows_it(tmp_path: Path, log: Log) -> None:
         (403, "ci"),
         (401, None),
         (401, None),
+        (404, "ci"),
     ]
+    assert lines[-1]["path"] == "/gofer_***/stats"
     assert not any(text in log.stream.getvalue() for text in (key[6:-1], wrong))
 
 
@@ -126,7 +129,28 @@ def test_what_never_reached_the_application_is_logged_as_well(service: Service, 
 
     first, second = log.lines(2)
     assert (first["id"], first["method"], first["path"], first["status"]) == ("mine", "GET", "/jobs", 400)
-    assert (second["method"], second["path"], second["status"]) == ("", "", 400)
+    assert (second["method"], second["path"], second["status"]) == ("-", "-", 400)
+
+
+@pytest.mark.parametrize(
+    ("begins", "method", "path"),
+    [
+        (b"POST /jobs?limit=5 HTTP/1.1\r\nHost: a\r\nX: ", "POST", "/jobs"),
+        (b"\r\nGET http://me:secret@a/stats HTTP/1.1\r\nHost: a\r\nX: ", "GET", "/stats"),
+        (b"PUT /", "PUT", "/" + 199 * "x"),
+        (b"", "-", "-"),
+        (b"get /jobs HTTP/1.1\r\nX: ", "-", "-"),
+        (b"GET http://[ HTTP/1.1\r\nX: ", "GET", "-"),
+    ],
+)
+def test_of_headers_that_are_too_large_the_first_line_is_logged(
+    service: Service, log: Log, begins: bytes, method: str, path: str
+) -> None:
+    """Without a head waitress makes up one, which nobody has sent."""
+    assert ask(service, begins + 70_000 * b"x" + b"\r\n\r\n").status == 431
+
+    (line,) = log.lines()
+    assert (line["method"], line["path"], line["status"]) == (method, path, 431)
 
 
 def test_what_an_absolute_address_says_beside_the_path_is_left_out(service: Service, log: Log) -> None:

@@ -24,12 +24,13 @@ REFUSED_EARLY = [
 
 
 def check(reply: Reply) -> None:
-    """Each header is there, and once."""
+    """Each header is there, and once, and none says that it is a page."""
     for name, value in ALWAYS.items():
         assert reply.headers.get_all(name) == [value]
     assert len(reply.headers.get_all("Cache-Control") or ()) == 1
     assert len(reply.headers.get_all("X-Request-Id") or ()) == 1
     assert "Server" not in reply.headers
+    assert "html" not in reply.headers.get("Content-Type", "")
 
 
 def test_they_are_these() -> None:

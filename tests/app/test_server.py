@@ -408,10 +408,7 @@ def test_a_large_answer_arrives_whole(server: HttpServer) -> None:
 
 def everything_from(client: socket.socket) -> bytes:
     """What comes until the server closes the connection."""
-    received = b""
-    while data := client.recv(65_536):
-        received += data
-    return received
+    return b"".join(iter(lambda: client.recv(65_536), b""))
 
 
 def test_a_client_that_closed_its_side_gets_its_answers(server: HttpServer, application: Gated) -> None:
@@ -476,7 +473,9 @@ def test_who_has_waited_for_long_has_time_to_read_the_answer(server: HttpServer,
         assert eventually(connection.owes_since) > asked
 
 
-def test_who_waits_for_an_answer_does_not_make_room(server: HttpServer, application: Gated) -> None:
+def test_who_waits_for_an_answer_does_not_make_room(
+    server: HttpServer, application: Gated, caplog: pytest.LogCaptureFixture
+) -> None:
     server.adj.connection_limit = 8
     with contextlib.ExitStack() as crowd:
         clients = [crowd.enter_context(connect(server)) for _ in range(12)]
@@ -486,3 +485,4 @@ def test_who_waits_for_an_answer_does_not_make_room(server: HttpServer, applicat
             assert application.entered.acquire(timeout=LIMIT)
         application.gate.set()
         assert [client.read().status for client in clients] == [200] * 12
+    assert not [record for record in caplog.records if record.name == "waitress"]

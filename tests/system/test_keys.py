@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -69,6 +70,13 @@ def test_the_submitter_is_stored(start: Callable[..., Service], launch: Callable
     service.stop()
 
     assert start().job(job)["submitted_by"] == "default"
+
+
+def test_a_stranger_who_asks_first_is_not_asked_for_the_body(start: Callable[..., Service]) -> None:
+    service = start(GOFER_API_KEY="the-key-of-the-operator")
+    with socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE) as client:
+        client.sendall(b"POST /jobs HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n")
+        assert client.recv(12) == b"HTTP/1.1 401"
 
 
 def test_a_handler_does_not_find_the_key_in_its_environment(start: Callable[..., Service], tmp_path: Path) -> None:
@@ -153,7 +161,7 @@ def test_arguments_that_make_no_sense_are_told_in_one_line(tmp_path: Path, argum
         ({"GOFER_API_KEY": "short-key"}, "GOFER_API_KEY: must be 20 to 500 printable ASCII characters"),
         ({"GOFER_API_KEY": "gofer_" + "0" * 49}, "GOFER_API_KEY: begins with gofer_ but was mistyped or cut off"),
         ({"GOFER_KEYS_FILE": "nowhere.toml"}, "GOFER_KEYS_FILE: cannot read 'nowhere.toml': No such file or directory"),
-        ({"GOFER_KEYS_FILE": "empty.toml"}, "GOFER_KEYS_FILE: empty.toml: holds no key; make one with: gofer keys new"),
+        ({"GOFER_KEYS_FILE": "empty.toml"}, "/empty.toml: holds no key; make one with: gofer keys new"),
     ],
 )
 @pytest.mark.parametrize("arguments", [[], ["--check"]])

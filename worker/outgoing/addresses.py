@@ -10,9 +10,11 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
+#: What an IPv4 address looks like to a socket that speaks both (RFC 4291).
+_MAPPED = IPv6Network("::ffff:0:0/96")
 #: IPv6 networks whose addresses stand for an IPv4 address, and how many bits follow that in them.
 _WRAPPERS: tuple[tuple[IPv6Network, int], ...] = (
-    (IPv6Network("::ffff:0:0/96"), 0),  # mapped (RFC 4291)
+    (_MAPPED, 0),
     (IPv6Network("::/96"), 0),  # compatible (RFC 4291), long out of use but routed by tunnels
     (IPv6Network("::ffff:0:0:0/96"), 0),  # translated (RFC 2765)
     (IPv6Network("64:ff9b::/96"), 0),  # NAT64 (RFC 6052)
@@ -63,6 +65,17 @@ def meanings(address: Address) -> Iterator[Address]:
     yield address
 
 
+def named_network(text: str) -> Network:
+    """The network, or the one address, that ``text`` names; the IPv4 network in IPv6 clothes is the one in them.
+
+    Raises ValueError.
+    """
+    named = ipaddress.ip_network(text)
+    if isinstance(named, IPv6Network) and named.subnet_of(_MAPPED):
+        return IPv4Network((int(named.network_address) & 0xFFFF_FFFF, named.prefixlen - _MAPPED.prefixlen))
+    return named
+
+
 def literal(host: str) -> Address | None:
     """The address that a host is written as; None for a name.
 
@@ -94,7 +107,7 @@ class AllowList:
         networks: list[Network] = []
         for entry in entries:
             try:
-                networks.append(ipaddress.ip_network(entry))
+                networks.append(named_network(entry))
             except ValueError:
                 if "/" in entry or not HOST_NAME.fullmatch(entry):
                     raise ValueError(

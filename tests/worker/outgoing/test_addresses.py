@@ -5,7 +5,7 @@ from itertools import chain
 
 import pytest
 
-from worker.outgoing.addresses import AllowList, is_public, literal
+from worker.outgoing.addresses import AllowList, is_public, literal, named_network
 
 
 @pytest.mark.parametrize(
@@ -122,6 +122,20 @@ def test_a_name_is_no_address(host: str) -> None:
     assert literal(host) is None
 
 
+@pytest.mark.parametrize(
+    ("text", "network"),
+    [
+        ("::ffff:10.1.2.3", "10.1.2.3/32"),
+        ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+        ("::ffff:0:0/96", "0.0.0.0/0"),
+        ("::/0", "::/0"),
+        ("64:ff9b::/96", "64:ff9b::/96"),
+    ],
+)
+def test_a_network_of_ipv4_in_ipv6_clothes_is_the_one_in_them(text: str, network: str) -> None:
+    assert named_network(text) == ipaddress.ip_network(network)
+
+
 def permits(entries: str, host: str, address: str) -> bool:
     return AllowList.of(entries.split()).permits(host, ipaddress.ip_address(address))
 
@@ -137,6 +151,7 @@ def test_a_network_allows_its_addresses_whatever_the_name() -> None:
     assert permits("10.0.0.0/8", "anything", "10.255.0.1")
     assert permits("127.0.0.1", "localhost", "127.0.0.1")
     assert permits("10.0.0.0/8", "anything", "::ffff:10.0.0.1")
+    assert permits("::ffff:10.0.0.0/104", "anything", "10.0.0.1")
     assert permits("fd00::/8", "anything", "fd12::1")
     assert not permits("10.0.0.0/8", "anything", "11.0.0.1")
     assert not permits("127.0.0.1", "localhost", "127.0.0.2")

@@ -166,7 +166,10 @@ def test_a_body_that_is_not_in_the_coding_it_names(serve: Serve, caller: Caller,
     breaks(caller, server.url, f"the body is not in the content coding {coding}")
 
 
-@pytest.mark.parametrize("body", [gzip.compress(b"whole" * 100, mtime=0)[:-9], gzip.compress(b"a", mtime=0) + gzip.compress(b"b", mtime=0)[:12]])
+@pytest.mark.parametrize(
+    "body",
+    [gzip.compress(b"whole" * 100, mtime=0)[:-9], gzip.compress(b"a", mtime=0) + gzip.compress(b"b", mtime=0)[:12]],
+)
 def test_a_coded_body_that_breaks_off(serve: Serve, caller: Caller, body: bytes) -> None:
     """Only its coding tells that something is missing."""
     server = serve(lambda request: [HEAD + b"Content-Encoding: gzip\r\n\r\n" + body])
