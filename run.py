@@ -13,6 +13,7 @@ from contextlib import closing
 from app import command_line, config, create_app, health_check, logs, new_key
 from app.auth import Gate
 from app.config import Config, ConfigError
+from app.copies import Copies
 from app.key_ring import KeyRing
 from app.server import HttpServer, listen
 from app.signals import StopRequest
@@ -70,6 +71,9 @@ def _start(*, check_only: bool) -> int:
     except GoferError as error:
         _complain(error)
         code = FAILED if isinstance(error, OutcomeUnknown) else CANNOT_START
+    except Exception:  # noqa: BLE001 - the top of the main thread, whose end others must not hold up
+        _log.critical("ended by an unexpected error", exc_info=True)
+        code = FAILED
     logging.shutdown()
     if threading.active_count() > 1:
         os._exit(code)  # a handler that never returns must not keep the process
@@ -138,9 +142,11 @@ def _serve(settings: Config, registry: Registry, gate: Gate | None) -> int:
             threads=settings.threads,
             max_body=settings.max_body,
             trusted_proxies=settings.trusted_proxy,
+            is_stranger=gate.is_stranger if gate else lambda _: False,
             on_death=lambda: stop.fail("the HTTP server ended by itself"),
         )
         stop.install()
+        Copies(listener).watch()
         engine.start()
         server.start()
         queues = ", ".join(f"{name}={workers}" for name, workers in settings.all_queues.items())

@@ -33,7 +33,8 @@ class KeyRing:
         """``own``: the key beside those in the file at ``path``. Raises ConfigError."""
         self._clock = clock
         self._own = own
-        self._path = path
+        # Whatever working directory a handler may change to: a key that was taken out must be missed.
+        self._path = path.absolute() if path else None
         self._looking = threading.Lock()
         # guards: _next_look, _version, _complaint; whoever does not get it goes on without a look
         self._next_look = clock.monotonic() + _LOOK_INTERVAL

@@ -4,13 +4,14 @@ import logging
 import os
 import signal
 from types import FrameType
+from typing import NoReturn
 
 from store.clock import Clock
 
 _log = logging.getLogger(__name__)
 
 #: Stop in good order. SIGHUP comes when the terminal is closed; under nohup it is ignored, and stays so.
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 #: Seconds after the first signal in which the same one is taken for its echo: ``timeout`` of the
 #: coreutils signals a process and then its whole group.
 _ECHO = 0.2
@@ -43,7 +44,7 @@ class StopRequest:
         # Who started us may have had it ignored, and then the kernel would keep no exit codes of our children.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
-        for number in _SIGNALS:
+        for number in SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._caught)
 
@@ -55,23 +56,37 @@ class StopRequest:
         except BlockingIOError:
             pass  # The pipe is full of other reasons to wake up.
         except OSError:
-            # Somebody, such as a handler, has closed our descriptors: nothing can be done in order.
-            _log.critical("ended: %s", self._fatal)
-            logging.shutdown()
-            os._exit(_CANNOT_STOP)
+            self._end_at_once()
 
     def wait(self) -> str:
         """Sleep until there is a reason to stop; return it in words."""
         while True:
-            number = os.read(self._read_end, 1)[0]
+            number = self._read()
             if self._fatal:
                 return self._fatal
             # Whoever else catches signals, such as the module of a handler, has them told here, too, and so
             # many that there was no room for ours.
             if self._first_signal is not None:
                 number = self._first_signal[0]
-            if number in _SIGNALS:
+            if number in SIGNALS:
                 return signal.Signals(number).name
+
+    def _read(self) -> int:
+        """The next byte."""
+        try:
+            data = os.read(self._read_end, 1)
+        except OSError:
+            data = b""
+        if not data:  # No signal would be heard any more.
+            self._fatal = self._fatal or "the service's descriptors were closed by somebody else, such as a handler"
+            self._end_at_once()
+        return data[0]
+
+    def _end_at_once(self) -> NoReturn:
+        """Our descriptors are closed, or are another's by now: nothing can be done in order."""
+        _log.critical("ended: %s", self._fatal)
+        logging.shutdown()
+        os._exit(_CANNOT_STOP)
 
     def _caught(self, number: int, _frame: FrameType | None) -> None:
         # The interpreter has written the byte already. Who signals again does not want to wait.

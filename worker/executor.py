@@ -1,6 +1,7 @@
 """Claims jobs, calls their handlers, and has the outcomes written."""
 
 import logging
+import os
 import random
 import threading
 from collections.abc import Callable
@@ -72,6 +73,7 @@ class Executor:
         self._give_up = give_up
         self._max_result_bytes = max_result_bytes
         self._log_lines = log_lines
+        self._pid = os.getpid()
 
     def claim(self, queue: str, job_id: str, *, alone: bool = False) -> Job | None:
         """Claim a job whose id is in no buffer; None if it cannot be claimed.
@@ -107,6 +109,8 @@ class Executor:
         ``run.abandoned`` tells whether the run had been taken away from this thread.
         """
         ending = self._call(run)
+        if os.getpid() != self._pid:
+            os._exit(0)  # A copy that the handler forked came back from it: one service is enough.
         if not self._running.claim_outcome(run):
             log.info("abandoned attempt %d of job %s has ended after all", run.job.attempt, run.job.id)
             return None

@@ -22,6 +22,9 @@ _NO_HANDLER = Backoff(base=60.0, factor=4.0)
 #: These say all in their message; a traceback would only point into Gofer.
 _SELF_EXPLAINING = (Retry, Fail, Cancelled, CommandFailed, InvalidResult, InvalidPayload, UnknownType)
 
+#: These say something about the job, beside that the attempt failed.
+_STEERING = (Retry, Fail, Cancelled, InvalidPayload, UnknownType)
+
 
 class StopReason(Enum):
     """Why a handler was told to end; the first reason wins."""
@@ -45,6 +48,7 @@ class Returned(msgspec.Struct, frozen=True):
 class Raised(msgspec.Struct, frozen=True):
     """The handler raised, or what it returned cannot be kept."""
 
+    #: Steers as the handler's does, and has no code of the handler's own.
     exception: BaseException
     error: JobError
 
@@ -55,7 +59,7 @@ Ending = Returned | Raised
 
 def raised(exception: BaseException) -> Raised:
     """Describe an exception, once, where it was caught. Never raises, whatever the exception does."""
-    return Raised(exception, JobError(_type(exception), _message(exception), _traceback(exception)))
+    return Raised(_steering(exception), JobError(_type(exception), _message(exception), _traceback(exception)))
 
 
 def decide(ending: Ending, reason: StopReason | None, *, seen: bool, job: Job, rng: random.Random) -> Outcome | None:
@@ -106,8 +110,24 @@ def _backoff(job: Job, rng: random.Random) -> float:
     return backoff.delay(job.backoff, job.failures + 1, rng)
 
 
+def _steering(exception: BaseException) -> BaseException:
+    """An exception that says the same about the job, and does nothing of its own when it is looked at."""
+    # By its class: isinstance() asks the object, too, and that may raise.
+    kind = next((ours for ours in _STEERING if issubclass(type(exception), ours)), Exception)
+    if kind is not Retry:
+        return kind.__new__(kind)
+    try:
+        after = exception.after  # type: ignore[attr-defined]
+        return Retry(after)
+    except BaseException:  # noqa: BLE001 - the handler's own code ran
+        return Retry()
+
+
 def _type(exception: BaseException) -> str:
-    return cut(type(exception).__name__, _MAX_TYPE)
+    try:
+        return cut(type(exception).__name__, _MAX_TYPE)
+    except BaseException:  # noqa: BLE001 - a metaclass of the handler's own
+        return BaseException.__name__
 
 
 def _message(exception: BaseException) -> str:
@@ -118,10 +138,10 @@ def _message(exception: BaseException) -> str:
 
 
 def _traceback(exception: BaseException) -> str | None:
-    if isinstance(exception, _SELF_EXPLAINING):
+    if issubclass(type(exception), _SELF_EXPLAINING):
         return None
-    trace = exception.__traceback__
     try:
+        trace = exception.__traceback__
         # The first frame is ours; the author of a handler wants to see theirs.
         lines = traceback.format_exception(type(exception), exception, trace.tb_next if trace else None)
         return cut_middle("".join(lines), _MAX_TRACEBACK)

@@ -81,8 +81,8 @@ def handler(
     ``isolation="process"`` runs the function in a child process: work for the processor runs beside
     the service instead of in its way, a timeout or a cancel kills it if it does not end within 5 s,
     and a crash of the interpreter fails its attempt alone. The process calls one handler after the
-    other, so what modules hold in memory stays; it is replaced after an attempt that left threads
-    or another working directory behind.
+    other, so what modules hold in memory stays; it is replaced after an attempt that left threads,
+    another working directory, umask, signal handlers or limits behind.
 
     ``example`` is a payload that ``GET /help`` shows; without it, one is made from the annotation.
 

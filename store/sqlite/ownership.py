@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import weakref
 from pathlib import Path
 
 from store.errors import CannotOpenStore, StoreInUse
@@ -22,35 +23,53 @@ class Ownership:
     """
 
     def __init__(self, database: Path) -> None:
-        """Take the locks; creates files that are not there. Raises StoreInUse, CannotOpenStore."""
+        """Take the locks; creates files that are not there. Raises StoreInUse, CannotOpenStore, OSError."""
         self._database = database
         self._index_file: int | None = None
-        self._lock_file = self._open(database.with_name(database.name + ".lock"))
-        try:
+        with contextlib.ExitStack() as undo:
+            self._lock_file = self._open(database.with_name(database.name + ".lock"), undo)
+            self._lock_identity = os.fstat(self._lock_file)
             self._lock(self._lock_file)
             # flock() and SQLite's POSIX locks do not know of each other. But a close of the
             # database would drop SQLite's, so this descriptor outlives every connection.
-            self._database_file = self._open(database)
+            self._database_file = self._open(database, undo)
             self._identity = os.fstat(self._database_file)
-        except BaseException:
-            os.close(self._lock_file)
-            raise
-        try:
             self._lock(self._database_file)
             #: The last owner met something in the file that cannot be right.
             self.was_damaged = os.pread(self._lock_file, 64, 0).endswith(_DAMAGED)
             self._write_lock_file(_DAMAGED if self.was_damaged else b"")
-        except BaseException:
-            self.release()
-            raise
+            undo.pop_all()
+        _watch_copies(self)
 
     @property
-    def is_lost(self) -> bool:
-        """Whether the database was deleted or replaced: what is written to it is gone with the process."""
+    def loss(self) -> str | None:
+        """How the database was lost, if it was: what is written to it now is gone with the process, or another's."""
+        if not self._has_its_files():
+            return f"descriptors of {self._database} were closed by somebody else, such as a handler"
         try:
-            return not os.path.samestat(self._database.stat(), self._identity)
-        except FileNotFoundError:
-            return True
+            if os.path.samestat(self._database.stat(), self._identity):
+                return None
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except OSError:  # Who knows; it is asked again soon.
+            return None
+        return f"{self._database} was deleted or replaced while it was in use"
+
+    def _has_its_files(self) -> bool:
+        """Whether the descriptors with the locks are still what they were."""
+        pairs = [(self._lock_file, self._lock_identity), (self._database_file, self._identity)]
+        try:
+            return all(os.path.samestat(os.fstat(descriptor), before) for descriptor, before in pairs)
+        except OSError:
+            return False
+
+    def disown(self) -> None:
+        """In a copy of the process that owns the database: keep nobody from it who comes after the owner.
+
+        A copy has the same locks, and they hold until it has ended, too. The owner keeps them.
+        """
+        _close(self._lock_file)
+        _close(self._database_file)
 
     def reserve_index(self) -> None:
         """Have the disk keep room for the WAL's index, which exists now.
@@ -91,20 +110,42 @@ class Ownership:
     def release(self) -> None:
         """End the locks, once every connection is closed."""
         if self._index_file is not None:
-            os.close(self._index_file)
-        os.close(self._database_file)
-        os.close(self._lock_file)
+            _close(self._index_file)
+        _close(self._database_file)
+        _close(self._lock_file)
+        # The numbers may be another file's soon.
+        self._database_file = self._lock_file = -1
 
-    def _open(self, path: Path) -> int:
+    def _open(self, path: Path, undo: contextlib.ExitStack) -> int:
         try:
-            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise CannotOpenStore(f"cannot open the store {self._database}: {path}: {error.strerror}") from error
+        undo.callback(_close, descriptor)
+        return descriptor
 
     def _lock(self, descriptor: int) -> None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             owner = os.pread(self._lock_file, 32, 0).decode("ascii", "replace").partition("\n")[0] or "unknown"
             message = f"the store {self._database} is in use by another process (pid {owner})"
             raise StoreInUse(message) from error
+
+
+def _close(descriptor: int) -> None:
+    """Linux has closed it whatever it says, and nobody misses what was written through it."""
+    with contextlib.suppress(OSError):
+        os.close(descriptor)
+
+
+def _watch_copies(ownership: Ownership) -> None:
+    """Have copies of the process, which handlers fork off, own nothing."""
+    # Weak, for there is no way to take it back.
+    owner = weakref.ref(ownership)
+
+    def disown() -> None:
+        if found := owner():
+            found.disown()
+
+    os.register_at_fork(after_in_child=disown)

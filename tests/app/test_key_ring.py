@@ -51,6 +51,21 @@ def test_the_own_key_needs_no_file(clock: FakeClock) -> None:
     assert name_of(ring, "the-operator's-own-key") == "default"
 
 
+def test_the_file_is_found_whatever_the_working_directory_becomes(
+    holder: KeyHolder, clock: FakeClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A handler may change it, and a revoked key must not stay in force for that."""
+    ci = holder.make("ci", "submit")
+    holder.make("ops", "manage")
+    monkeypatch.chdir(tmp_path)
+    ring = KeyRing(clock, None, holder.path.relative_to(tmp_path))
+    monkeypatch.chdir("/")
+    holder.revoke("ci")
+    clock.advance(10)
+
+    assert name_of(ring, ci) is None
+
+
 def test_a_new_key_is_in_force_within_a_second_and_a_revoked_one_is_not(holder: KeyHolder, clock: FakeClock) -> None:
     ci = holder.make("ci", "submit")
     ring = KeyRing(clock, None, holder.path)

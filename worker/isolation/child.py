@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import sys
-import threading
 from collections.abc import Iterator
 
 from store.clock import SystemClock
@@ -19,6 +18,7 @@ from worker.isolation.cancel_watch import CancelWatch
 from worker.isolation.inbox import Inbox
 from worker.isolation.messages import Failure, Ready, Start, Success, Unusable, steer_of
 from worker.isolation.outbox import Outbox, RecordSender, SentNotes
+from worker.isolation.surroundings import Surroundings
 from worker.outcome import Raised, raised
 from worker.registry import Registry
 from worker.results import encode_result
@@ -44,7 +44,15 @@ def main(argument: str) -> None:
         outbox.send(Unusable(str(error)))
         return
     with contextlib.suppress(ConnectionError):  # The service has hung up.
-        Child(Inbox(connection), outbox, cancels, registry, start.max_result_bytes).serve()
+        child = Child(
+            Inbox(connection),
+            outbox,
+            cancels,
+            registry,
+            surroundings=Surroundings((start.cancel, start.alive)),
+            max_result_bytes=start.max_result_bytes,
+        )
+        child.serve()
 
 
 def _settle_in(start: Start) -> None:
@@ -69,6 +77,8 @@ class Child:
         outbox: Outbox,
         cancels: CancelWatch,
         registry: Registry,
+        *,
+        surroundings: Surroundings,
         max_result_bytes: int,
     ) -> None:
         self._inbox = inbox
@@ -78,9 +88,7 @@ class Child:
         self._max_result_bytes = max_result_bytes
         self._clock = SystemClock()
         self._pid = os.getpid()
-        # What handlers must leave as they found it.
-        self._threads = threading.active_count()
-        self._directory = _directory()
+        self._surroundings = surroundings
 
     def serve(self) -> None:
         """Do what the service says, until it hangs up."""
@@ -109,22 +117,12 @@ class Child:
             encoded = encode_result(result, self._max_result_bytes)
         except BaseException as error:  # noqa: BLE001 - SystemExit, too, is the attempt's end and not the child's
             return self._failure(raised(error))
-        return Success(encoded, context.cancelled.seen, self._is_fit())
+        return Success(encoded, context.cancelled.seen, self._surroundings.are_as_before())
 
     def _failure(self, ending: Raised) -> Failure:
         exception = ending.exception
         after = exception.after if isinstance(exception, Retry) else None
-        return Failure(ending.error, steer_of(exception), after, self._is_fit())
-
-    def _is_fit(self) -> bool:
-        """Whether the handler left neither threads nor another working directory to the next one."""
-        return threading.active_count() <= self._threads and _directory() == self._directory
-
-
-def _directory() -> tuple[int, int]:
-    """Which directory is the working one; it need not have a name any more."""
-    found = os.stat(".")  # noqa: PTH116 - no path is meant
-    return found.st_dev, found.st_ino
+        return Failure(ending.error, steer_of(exception), after, self._surroundings.are_as_before())
 
 
 def _nothing() -> None:
