@@ -165,6 +165,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     #: Not run before this instant.
     run_at: datetime
+    #: The client gave ``run_at``, so the wall clock decides, however it is set. Else it was reckoned from a
+    #: duration (none, the wait for a retry) and is moved along when the wall clock is set.
+    run_at_given: bool
     #: When the current or last attempt began.
     started_at: datetime | None
     #: When the job became final.

@@ -29,6 +29,10 @@ class LeaseBook:
     def __len__(self) -> int:
         return len(self._held)
 
+    def __contains__(self, job_id: str) -> bool:
+        """Whether there is a lease on it, run out or not."""
+        return job_id in self._held
+
     def grant(self, job_id: str, lease: Lease) -> None:
         """Give ``job_id`` to the lease's owner, from now."""
         self._held[job_id] = (lease.owner, self._monotonic() + lease.seconds)

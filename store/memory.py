@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from operator import attrgetter
 
 from msgspec import Raw
@@ -26,6 +26,7 @@ from store.protocol import (
     Created,
     Expired,
     Finished,
+    Followed,
     JobFilter,
     Note,
     Page,
@@ -34,6 +35,7 @@ from store.protocol import (
     Reservation,
 )
 from store.transitions import Change, Outcome
+from store.wall_clock import WallClock
 
 #: Seconds: there is nothing to maintain, but the caller needs a number that it can wait for.
 _NO_MAINTENANCE = 3600.0
@@ -49,6 +51,8 @@ class _Record:
     """All that is kept of one job."""
 
     job: Job
+    #: How the wall clock was set when the job's ``run_at`` was reckoned.
+    setting: int
     idempotency_key: str | None
     fingerprint: bytes | None
     #: Those that ended without completing; a running or completed one is implied by the job.
@@ -62,12 +66,16 @@ class MemoryStore:
 
     def __init__(self, clock: Clock, rng: random.Random, *, log_lines: int = LOG_LINES) -> None:
         """``rng`` is used for ids, by one thread at a time. ``log_lines``: how many a job's log keeps."""
-        self._clock = clock
         self._log_lines = log_lines
         self._id_source = IdSource(clock.now, rng)
         self._lock = threading.Lock()
         # guards: everything below. Jobs themselves are frozen, so that they can be handed out.
         self._closed = False
+        self._wall_clock = WallClock(clock)
+        # The time that the operation under way goes by.
+        self._moment = self._wall_clock.look()
+        # How many jobs were moved along with the wall clock, of which nobody was told yet.
+        self._moved = 0
         self._records: dict[str, _Record] = {}
         self._keys: dict[str, _Record] = {}
         self._ids = IdList()
@@ -110,7 +118,7 @@ class MemoryStore:
         with self._open():
             if queue in self._paused:
                 return Reservation([], None)
-            index, now = self._index.queue(queue), self._clock.now()
+            index, now = self._index.queue(queue), self._moment.now
             due = index.take(limit, now)
             for job in due:
                 self._leases.grant(job.id, lease)
@@ -141,7 +149,7 @@ class MemoryStore:
             if record is None or not transitions.is_current(record.job, attempt):
                 raise transitions.stale(record.job if record else None, attempt)
             running = replace(record.job, progress=progress) if progress else record.job
-            self._end_locked(record, transitions.ended(running, outcome, self._clock.now()))
+            self._end_locked(record, transitions.ended(running, outcome, self._moment.now))
             self._log_locked(record, lines, skipped)
             job = record.job
             next_job = self._claim_locked(*claim_next) if claim_next else None
@@ -165,12 +173,12 @@ class MemoryStore:
     def cancel_job(self, job_id: str) -> Job:
         with self._open():
             record = self._find_locked(job_id)
-            return self._put_locked(record, transitions.cancelled(record.job, self._clock.now()))
+            return self._put_locked(record, transitions.cancelled(record.job, self._moment.now))
 
     def retry_job(self, job_id: str) -> Job:
         with self._open():
             record = self._find_locked(job_id)
-            return self._put_locked(record, transitions.retried(record.job, self._clock.now()))
+            return self._put_locked(record, transitions.retried(record.job, self._moment.now))
 
     def delete_job(self, job_id: str) -> None:
         with self._open():
@@ -202,7 +210,7 @@ class MemoryStore:
                 self._free_locked(job)
             running = [record for record in expired if record.job.status is JobStatus.PROCESSING]
             for record in running:
-                self._end_locked(record, transitions.expired(record.job, self._clock.now()))
+                self._end_locked(record, transitions.expired(record.job, self._moment.now))
             return Expired([record.job for record in running], {job.queue for job in freed})
 
     def release_suspects(self, job_ids: Sequence[str]) -> None:
@@ -245,6 +253,11 @@ class MemoryStore:
                 deleted += 1
             return deleted
 
+    def follow_clock(self, limit: int) -> Followed:  # noqa: ARG002 - whoever noticed it has moved all
+        with self._open():
+            moved, self._moved = self._moved, 0
+            return Followed(moved, is_complete=True)
+
     def flush(self) -> None:
         with self._open():
             pass
@@ -263,7 +276,28 @@ class MemoryStore:
         with self._lock:
             if self._closed:
                 raise StoreClosed
+            before, self._moment = self._moment, self._wall_clock.look()
+            if self._moment.setting != before.setting:
+                self._follow_clock_locked()
             yield
+
+    def _follow_clock_locked(self) -> None:
+        """Move every job along for which it makes a difference that the wall clock was set."""
+        for record in self._records.values():
+            if record.job.status is JobStatus.PENDING:
+                by = timedelta(microseconds=self._moment.setting - record.setting)
+                job = transitions.moved(record.job, by, self._moment.now)
+                if job is not record.job:
+                    self._move_locked(record, job)
+
+    def _move_locked(self, record: _Record, job: Job) -> None:
+        """Replace a pending job; whoever holds it goes on holding it."""
+        self._index.remove(record.job)
+        record.job, record.setting = job, self._moment.setting
+        self._index.add(job)
+        if job.id in self._leases:
+            self._index.queue(job.queue).hold(job)
+        self._moved += 1
 
     def _find_locked(self, job_id: str) -> _Record:
         record = self._records.get(job_id)
@@ -290,9 +324,9 @@ class MemoryStore:
             return Created(known.job, replayed=True)
         # A payload may be a view into the whole request; the copy lets go of that.
         new = replace(new, payload=new.payload.copy())
-        now = self._clock.now()
+        now = self._moment.now
         job = transitions.created(new, self._id_source.next(), now)
-        self._add_locked(_Record(job, new.idempotency_key, new.fingerprint))
+        self._add_locked(_Record(job, self._moment.setting, new.idempotency_key, new.fingerprint))
         if reserve and job.run_at <= now and job.queue not in self._paused:
             self._index.queue(job.queue).hold(job)
             self._leases.grant(job.id, reserve)
@@ -308,6 +342,8 @@ class MemoryStore:
     def _put_locked(self, record: _Record, job: Job) -> Job:
         """Replace the job; only a running one keeps its lease through a change."""
         self._index.remove(record.job)
+        if record.job.status is not JobStatus.PENDING:  # Else its ``run_at`` stays as it was reckoned.
+            record.setting = self._moment.setting
         record.job = job
         self._index.add(job)
         if job.status is not JobStatus.PROCESSING:
@@ -323,7 +359,7 @@ class MemoryStore:
 
     def _claim_locked(self, job_id: str, lease: Lease, *, alone: bool = False) -> Job | None:
         record = self._records.get(job_id)
-        now = self._clock.now()
+        now = self._moment.now
         if record is None or not self._may_claim_locked(record.job, lease.owner, now, alone=alone):
             # What cannot be claimed is not held back either.
             self._release_locked(job_id, lease.owner)
@@ -360,7 +396,7 @@ class MemoryStore:
         """End the running attempt; the job of a paused queue is never a suspect."""
         suspect = record.job.queue not in self._paused
         change = transitions.crashed(
-            record.job, self._clock.now(), solo_limit=solo_limit, suspect=suspect, beside_others=beside_others
+            record.job, self._moment.now, solo_limit=solo_limit, suspect=suspect, beside_others=beside_others
         )
         self._end_locked(record, change)
         return record.job
@@ -388,7 +424,7 @@ class MemoryStore:
             paused=name in self._paused,
             pending=queue.pending,
             processing=queue.processing,
-            oldest_wait=queue.oldest_wait(self._clock.now()),
+            oldest_wait=queue.oldest_wait(self._moment.now),
         )
 
 

@@ -39,7 +39,11 @@ class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """One page of a listing, newest job first."""
+    """One page of a listing, newest job first.
+
+    It may hold fewer jobs than asked for, or none, and not be the last: large jobs fill it early, and so does a search
+    that has met many jobs that do not match.
+    """
 
     jobs: list[Job]
     #: Opaque; pass it to get the page after this one. None on the last page.
@@ -102,6 +106,15 @@ class Recovery(msgspec.Struct, frozen=True):
     #: Pending jobs that are to be run with nothing beside them, oldest first; also ones that an
     #: earlier start left behind.
     suspects: list[str]
+
+
+class Followed(msgspec.Struct, frozen=True):
+    """What following the wall clock came to."""
+
+    #: Jobs that were moved along.
+    moved: int
+    #: All that were to be moved are.
+    is_complete: bool
 
 
 class QueueCount(msgspec.Struct, frozen=True):
@@ -277,6 +290,16 @@ class JobStore(Protocol):
         """Delete up to ``limit`` jobs with this final status that finished before then, oldest first.
 
         Returns how many it deleted.
+        """
+        ...
+
+    def follow_clock(self, limit: int) -> Followed:
+        """Move along the pending jobs whose ``run_at`` was reckoned before the wall clock was set.
+
+        Up to about ``limit`` of them, so that others get at the store. How a job is moved,
+        :func:`store.transitions.moved` says. From the first operation after the clock was set, no job
+        is reserved or claimed before its time, whether it is moved yet or not; one that is due may
+        not be reserved before it is moved. What an earlier process has not completed is taken up.
         """
         ...
 

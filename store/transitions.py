@@ -94,6 +94,7 @@ def created(new: NewJob, job_id: str, now: datetime) -> Job:
         tags=new.tags,
         created_at=now,
         run_at=new.run_at or now,
+        run_at_given=new.run_at is not None,
         started_at=None,
         finished_at=None,
         backoff=new.backoff,
@@ -146,7 +147,9 @@ def ended(job: Job, outcome: Outcome, now: datetime) -> Change:
             done = replace(_final(job, JobStatus.CANCELLED, now), error=error, result=result)
             return _change(done, AttemptStatus.CANCELLED, error, now)
         case Interrupted():
-            after = _final(job, JobStatus.CANCELLED, now) if job.cancel_requested else _pending(job, job.run_at)
+            # It keeps its place in line; and it was due, whatever the wall clock shows by now.
+            again = min(job.run_at, now)
+            after = _final(job, JobStatus.CANCELLED, now) if job.cancel_requested else _pending(job, again)
             after = replace(after, interruptions=job.interruptions + 1)
             return _change(after, AttemptStatus.INTERRUPTED, None, now)
         case Failed():
@@ -233,6 +236,18 @@ def retried(job: Job, now: datetime) -> Job:
     return replace(_pending(job, now), failures=0, solo_crashes=0, shared_crashes=0, result=None)
 
 
+def moved(job: Job, by: timedelta, now: datetime) -> Job:
+    """The pending job after the wall clock was set forward (or back) by ``by`` since its ``run_at`` was reckoned.
+
+    Only where it makes a difference; else, and if a client gave ``run_at``, it is the same job. What is due
+    stays due when the clock is set forward. When it is set back, all jobs are moved, or those that
+    are due would change places with those that are not quite.
+    """
+    if job.run_at_given or (by >= timedelta() and job.run_at + by <= now):
+        return job
+    return replace(job, run_at=job.run_at + by)
+
+
 def implied_attempt(job: Job) -> list[Attempt]:
     """The attempt that needs no record beside the job: one that is running or completed; none for other jobs."""
     if job.status not in (JobStatus.PROCESSING, JobStatus.COMPLETED):
@@ -253,6 +268,7 @@ def _pending(job: Job, run_at: datetime) -> Job:
         job,
         status=JobStatus.PENDING,
         run_at=run_at,
+        run_at_given=False,
         finished_at=None,
         cancel_requested=False,
         progress=Progress(),

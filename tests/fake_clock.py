@@ -3,6 +3,8 @@
 import threading
 from datetime import UTC, datetime, timedelta
 
+from store.clock import Reading
+
 #: When a test begins, unless it says otherwise.
 START = datetime(2026, 1, 5, 10, 0, tzinfo=UTC)
 
@@ -20,6 +22,11 @@ class FakeClock:
         """The wall clock: an aware UTC datetime."""
         with self._lock:
             return self._now
+
+    def read(self) -> Reading:
+        """The wall clock, with what tells whether it was set since another reading."""
+        with self._lock:
+            return Reading(self._now, self._now - timedelta(seconds=self._monotonic))
 
     def monotonic(self) -> float:
         """Seconds since an arbitrary point; never goes backwards."""

@@ -27,7 +27,16 @@ OWNERS = {
 CLOCK = Path("store/clock.py")
 #: Names that read a clock, by module.
 CLOCKS = {
-    "time": {"time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "sleep"},
+    "time": {
+        "time",
+        "time_ns",
+        "monotonic",
+        "monotonic_ns",
+        "perf_counter",
+        "perf_counter_ns",
+        "clock_gettime",
+        "sleep",
+    },
     "datetime": {"now", "utcnow", "today"},
     "date": {"today"},
 }
@@ -103,6 +112,30 @@ def test_the_time_is_read_in_one_file(path: Path) -> None:
     read = {(module, name) for module, name in attributes(path) if name in CLOCKS.get(module, ())}
 
     assert not read or path == CLOCK
+
+
+#: Who reads the wall clock, and what for; none of it is a duration.
+WALL_CLOCK = {
+    "store/wall_clock.py": "for the stores: run_at, and when something happened; it notices that the clock was set",
+    "store/memory.py": "ids",
+    "store/sqlite/store.py": "ids; statistics",
+    "worker/context.py": "the time of a log line",
+    "worker/dispatcher.py": "which run_at has come; it is told when the clock was set",
+    "worker/handlers/http.py": "a Retry-After that is a date",
+    "worker/retention.py": "how old finished_at may be",
+    "app/auth.py": "whether a key has expired",
+    "app/new_key.py": "whether a key would have expired",
+}
+
+
+@each_source
+def test_the_wall_clock_is_read_by_those_who_mean_an_instant(path: Path) -> None:
+    reads = any(
+        isinstance(node, ast.Attribute) and node.attr in ("now", "read") and ast.unparse(node.value).endswith("clock")
+        for node in ast.walk(tree(path))
+    )
+
+    assert reads == (path.as_posix() in WALL_CLOCK)
 
 
 @each_source

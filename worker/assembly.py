@@ -22,6 +22,7 @@ from worker.isolation.children import Children
 from worker.job_queue import JobQueue
 from worker.job_watch import JobWatch
 from worker.loop import Loop
+from worker.maintainer import Maintainer
 from worker.quarantine import Quarantine
 from worker.reaper import Reaper
 from worker.recorder import Recorder
@@ -108,7 +109,6 @@ def assemble(
     intake = Intake(
         store=store,
         lease=lease,
-        clock=clock,
         queues=queues,
         dispatcher=dispatcher,
         backlog=Backlog(store, max_backlog),
@@ -190,7 +190,7 @@ def assemble(
             watchdog.loop,
             recorder.loop,
             syncer.loop,
-            Loop("gofer-maintainer", store.maintain),
+            Maintainer(store, clock, dispatcher, queues).loop,
         ),
     )
     for loop in parts.loops:

@@ -11,8 +11,8 @@ from worker.job_queue import JobQueue
 from worker.loop import Loop
 
 #: Seconds that it sleeps at most. Waiting is done on the monotonic clock, ``run_at`` is on the wall
-#: clock: a jump of the latter is noticed this late. Every queue is looked at once per this time,
-#: too, for what no notice can tell: the lease of a dead holder that ran out.
+#: clock: when the latter is set, the maintainer has every queue looked at. Every queue is looked at
+#: once per this time, too, for what no notice can tell: the lease of a dead holder that ran out.
 _LONGEST_SLEEP = 60.0
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-from store.clock import Clock
 from store.job import Job, NewJob
 from store.leases import Lease
 from store.protocol import Created, JobStore
@@ -20,14 +19,12 @@ class Intake:
         *,
         store: JobStore,
         lease: Lease,
-        clock: Clock,
         queues: Mapping[str, JobQueue],
         dispatcher: Dispatcher,
         backlog: Backlog,
     ) -> None:
         self._store = store
         self._lease = lease
-        self._clock = clock
         self._queues = queues
         self._dispatcher = dispatcher
         self._backlog = backlog
@@ -52,7 +49,7 @@ class Intake:
         reserve = self._lease if takes else None
         created = self._store.create_jobs([new], reserve)[0]
         if not created.replayed:
-            self._place(queue, new, created.job, reserve)
+            self._place(queue, created.job, reserve)
         return created
 
     def submit_many(self, new_jobs: Sequence[NewJob]) -> list[Created]:
@@ -77,8 +74,8 @@ class Intake:
             raise UnknownQueue(name, self._queues)
         return queue
 
-    def _place(self, queue: JobQueue, new: NewJob, job: Job, reserve: Lease | None) -> None:
-        if new.run_at is not None and job.run_at > self._clock.now():
+    def _place(self, queue: JobQueue, job: Job, reserve: Lease | None) -> None:
+        if job.run_at > job.created_at:  # As the store saw it when it reserved the job or did not.
             self._dispatcher.note_due(queue.name, job.run_at)
         elif reserve is None and self._store.is_paused(queue.name):
             return  # Whoever ends the pause has the queue looked at after that, so the job is found.

@@ -20,8 +20,9 @@ Who may break it, and how the same thread repairs it, after the store knows:
 - ``Dispatcher``, a feed: ``release_later`` for what did not fit; one that failed goes on overflowing
 - ``Quarantine``, suspects that become ordinary jobs: ``open``, which requests a feed of every queue
 
-Against a jump of the wall clock the dispatcher looks at every queue once a minute, and against bugs
-the self-check requests a feed of queues whose jobs have been due for 5 s.
+- ``Maintainer``, jobs that are due, or due at another time, by a wall clock that was set: ``request_feed``
+
+Against bugs the self-check requests a feed of queues whose jobs have been due for 5 s.
 """
 
 import logging

@@ -90,7 +90,7 @@ class SelfCheck:
         if count is None or waits is None or waits < _INTERVAL or not free:
             self._stalls.pop(pool.queue, None)
             return None
-        # The wall clock may have jumped, and the dispatcher not noticed yet.
+        # Nobody may have told the dispatcher.
         self._dispatcher.request_feed([pool.queue])
         seconds = self._stalled_for(pool)
         if seconds < LIMIT:

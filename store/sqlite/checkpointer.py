@@ -12,6 +12,8 @@ from store.sqlite.errors import translate_commit
 _WORTHWHILE = 2_000
 #: Frames from which on the log is to start anew: 32 MiB.
 _RESTART = 16_000
+#: Frames at which the log takes no more: 1 GiB. It only comes that far while a reader stays in it.
+_FULL = 524_288
 #: Passes that are tried until little is left for the one that holds the writers up.
 _PASSES = 5
 
@@ -41,7 +43,8 @@ class Checkpointer:
         """
         self._condition.check()
         with self._lock:
-            if self._condition.closed or self._backlog() < _WORTHWHILE:
+            worthwhile = self._condition.log_is_full or self._backlog() >= _WORTHWHILE
+            if self._condition.closed or not worthwhile:
                 return
             try:
                 self._move_all()
@@ -64,7 +67,9 @@ class Checkpointer:
             total = self._move()
         if total >= _RESTART:
             with self._write_lock:
-                self._move()
+                total = self._move()
+        # With everything moved, it starts anew with the next transaction.
+        self._condition.log_is_full = total >= _FULL and self._moved < total
 
     def _move(self) -> int:
         """One pass; return how many frames the log had when it began."""

@@ -15,6 +15,8 @@ class Condition:
         #: A write was refused for the disk's or the file's sake, such as by a full disk, and none has been tried since
         #: that shows that it works again. A hint.
         self.in_trouble = False
+        #: The write-ahead log has reached its bound and cannot start anew: nothing is added to it until it can.
+        self.log_is_full = False
         #: Called when the file turns out to be damaged; must not raise.
         self.on_damage: Callable[[], None] = _nothing
 
@@ -38,6 +40,14 @@ class Condition:
         self.check_open()
         if self._failure is not None:
             raise StoreUnavailable(f"nothing is written any more, because the store has failed: {self._failure}")
+
+    def check_log(self) -> None:
+        """Raise StoreUnavailable for as long as the write-ahead log is full."""
+        if self.log_is_full:
+            raise StoreUnavailable(
+                "nothing is written, because the write-ahead log has grown to its limit: another program has been"
+                " reading the database all the time"
+            )
 
     def check_failure(self) -> None:
         """Raise StoreClosed or, for as long as the store has failed, OutcomeUnknown again and again."""

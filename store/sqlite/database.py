@@ -39,13 +39,13 @@ class Database:
         self.path = _resolved(path)
         self._fsync = fsync
         self._vfs = vfs
-        #: Tells other processes that the file is taken, and whether it still is the one that was opened.
-        self.ownership = Ownership(self.path)
         self._condition = condition
-        condition.on_damage = self.ownership.note_damage
         self._readers: queue.SimpleQueue[Session] = queue.SimpleQueue()
-        with ExitStack() as undo, self._explained():
+        with self._explained(), ExitStack() as undo:
+            #: Tells other processes that the file is taken, and whether it still is the one that was opened.
+            self.ownership = Ownership(self.path)
             undo.callback(self.ownership.release)
+            condition.on_damage = self.ownership.note_damage
             self._check_header()
             #: The connection that writes.
             self.writer = undo.enter_context(closing(self._connect()))

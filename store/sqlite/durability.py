@@ -1,5 +1,6 @@
 """What survives a power cut: syncing the write-ahead log, and knowing which commits that covered."""
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable
@@ -62,7 +63,8 @@ class Durability:
             except OSError as error:
                 raise _unknown(error) from error
             finally:
-                os.close(self._descriptor)
+                with contextlib.suppress(OSError):  # What was written is synced by now, or the failure told.
+                    os.close(self._descriptor)
 
     def _sync_batch(self, batch: list[Ticket[None]]) -> None:
         try:

@@ -6,7 +6,6 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from store import transitions
-from store.clock import Clock
 from store.ids import IdSource
 from store.job import Job, JobStatus, NewJob
 from store.leases import Lease
@@ -51,32 +50,30 @@ class Operations:
     database first and memory last.
     """
 
-    def __init__(self, clock: Clock, ids: IdSource, paused: frozenset[str], log_lines: int) -> None:
+    def __init__(self, ids: IdSource, paused: frozenset[str], log_lines: int) -> None:
         """``paused``: the names of the queues that are paused. ``log_lines``: how many a job's log keeps."""
-        self._clock = clock
         self._ids = ids
         self._log_lines = log_lines
         #: As of the last commit.
         self.paused = paused
 
     def create_jobs(self, transaction: Transaction, new_jobs: Sequence[NewJob], reserve: Lease | None) -> list[Created]:
-        now = self._clock.now()
-        created = [self._create_job(transaction, new, now) for new in new_jobs]
+        created = [self._create_job(transaction, new) for new in new_jobs]
         stored = [each.job for each in created if not each.replayed]
         for job in stored:
-            if reserve and job.run_at <= now and job.queue not in self.paused:
+            if reserve and job.run_at <= transaction.now and job.queue not in self.paused:
                 transaction.leases.grant(job.id, reserve)
         transaction.deltas += [(job.queue, JobStatus.PENDING, +1) for job in stored]
         transaction.needs_sync = True
         return created
 
-    def _create_job(self, transaction: Transaction, new: NewJob, now: datetime) -> Created:
+    def _create_job(self, transaction: Transaction, new: NewJob) -> Created:
         if new.idempotency_key is not None:
             first = transaction.row("find_idempotency_key", (new.idempotency_key,))
             if first is not None:
                 return replay(transaction, new, *first)
-        job = transitions.created(new, self._ids.next(), now)
-        transaction.run("insert_job", insert_row(new, job))
+        job = transitions.created(new, self._ids.next(), transaction.now)
+        transaction.run("insert_job", insert_row(new, job, transaction.setting))
         if job.tags:
             number = transaction.connection.last_insert_rowid()
             transaction.run_many("insert_tag", [(tag, number) for tag in job.tags])
@@ -85,7 +82,7 @@ class Operations:
     def change(self, transaction: Transaction, job_id: str, change: Callable[[Job, datetime], Job]) -> Job:
         """Cancel or retry, as ``change`` says."""
         before, number = find(transaction, job_id)
-        after = change(before, self._clock.now())
+        after = change(before, transaction.now)
         self._save(transaction, before, after, number)
         if after.status is JobStatus.CANCELLED:
             transaction.leases.drop(job_id)
@@ -116,7 +113,7 @@ class Operations:
         # Not by memory, which a pause in this very transaction has not reached yet.
         if transaction.value("is_paused", (queue,)):
             return Reservation([], None)
-        now = to_micros(self._clock.now())
+        now = to_micros(transaction.now)
         priorities = [priority for (priority,) in transaction.rows("priorities", (queue,))]
         jobs: list[DueJob] = []
         for priority in priorities:
@@ -136,8 +133,8 @@ class Operations:
     def claim_job(self, transaction: Transaction, job_id: str, lease: Lease, alone: bool) -> Job | None:
         if not transaction.leases.is_free(job_id, lease.owner):
             return None
-        now = to_micros(self._clock.now())
-        row = transaction.row("claim_job", (now, alone, job_id))
+        now = to_micros(transaction.now)
+        row = transaction.row("claim_job", (now, alone, job_id, transaction.setting))
         if row is None:
             self.release_jobs(transaction, [job_id], lease.owner)
             return None
@@ -166,7 +163,7 @@ class Operations:
     ) -> tuple[JobStatus, datetime | None]:
         """The happy path of every job, as one conditional statement."""
         message = note.progress and note.progress.message
-        now = to_micros(self._clock.now())
+        now = to_micros(transaction.now)
         values = (text(outcome.result), message, now, note.job_id, note.attempt)
         row = transaction.row("complete_job", values)
         if row is None:
@@ -187,7 +184,7 @@ class Operations:
         job, number = found
         if note.progress is not None:
             job = replace(job, progress=note.progress)
-        change = transitions.ended(job, outcome, self._clock.now())
+        change = transitions.ended(job, outcome, transaction.now)
         insert_lines(transaction, note, number, self._log_lines)
         self._save_change(transaction, job, change, number)
         return change.job.status, change.job.run_at if change.job.status is JobStatus.PENDING else None
@@ -201,7 +198,7 @@ class Operations:
                 continue
             job, number = found
             if job.status is JobStatus.PROCESSING:
-                change = transitions.expired(job, self._clock.now())
+                change = transitions.expired(job, transaction.now)
                 self._save_change(transaction, job, change, number)
                 crashed.append(change.job)
             else:
@@ -220,7 +217,7 @@ class Operations:
         job, number = job_from_row(row), row[-1]
         suspect = job.queue not in self.paused
         change = transitions.crashed(
-            job, self._clock.now(), solo_limit=solo_limit, suspect=suspect, beside_others=beside_others
+            job, transaction.now, solo_limit=solo_limit, suspect=suspect, beside_others=beside_others
         )
         self._save_change(transaction, job, change, number)
         return change.job
@@ -245,7 +242,7 @@ class Operations:
         transaction.leases.drop(before.id)
 
     def _save(self, transaction: Transaction, before: Job, after: Job, number: int) -> None:
-        transaction.run("update_job", update_row(after, number))
+        transaction.run("update_job", update_row(after, number, transaction.setting))
         if before.status is not after.status:
             transaction.deltas += [(before.queue, before.status, -1), (after.queue, after.status, +1)]
         transaction.needs_sync = True

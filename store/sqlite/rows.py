@@ -50,6 +50,7 @@ def job_from_row(row: Row) -> Job:
         tags=() if row[15] is None else _decode_tags(row[15]),
         created_at=from_micros(row[16]),
         run_at=from_micros(row[17]),
+        run_at_given=row[28] is None,
         started_at=None if row[18] is None else from_micros(row[18]),
         finished_at=None if row[19] is None else from_micros(row[19]),
         backoff=_DEFAULT_BACKOFF if row[20] is None else _decode_backoff(row[20]),
@@ -63,8 +64,8 @@ def job_from_row(row: Row) -> Job:
     )
 
 
-def insert_row(new: NewJob, job: Job) -> Row:
-    """The bindings of ``insert_job``."""
+def insert_row(new: NewJob, job: Job, setting: int) -> Row:
+    """The bindings of ``insert_job``; ``setting``: how the wall clock is set."""
     return (
         job.id,
         job.type,
@@ -81,11 +82,12 @@ def insert_row(new: NewJob, job: Job) -> Row:
         job.submitted_by,
         new.idempotency_key,
         new.fingerprint,
+        None if job.run_at_given else setting,
     )
 
 
-def update_row(job: Job, number: int) -> Row:
-    """The bindings of ``update_job``."""
+def update_row(job: Job, number: int, setting: int) -> Row:
+    """The bindings of ``update_job``; ``setting``: how the wall clock is set."""
     return (
         job.status,
         None if job.result is None else text(job.result),
@@ -103,6 +105,7 @@ def update_row(job: Job, number: int) -> Row:
         job.alone,
         job.solo_crashes,
         job.shared_crashes,
+        None if job.run_at_given else setting,
         number,
     )
 

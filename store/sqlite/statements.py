@@ -1,5 +1,6 @@
 """Building blocks of the store's operations: one or two statements each, run on a given session."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from store.errors import IdempotencyConflict, JobNotFound
@@ -12,11 +13,14 @@ from store.tally import Tally
 
 
 def count(session: Session) -> Tally:
-    """Count every job; the indexes cover it."""
-    by_status = {JobStatus(status): count for status, count in session.rows("count_by_status")}
-    by_queue = {(queue, JobStatus.PENDING): count for queue, count in session.rows("count_pending_by_queue")}
-    for queue, count in session.rows("count_processing_by_queue"):
-        by_queue[queue, JobStatus.PROCESSING] = count
+    """Count every job; an index covers it."""
+    by_status: Counter[JobStatus] = Counter()
+    by_queue: dict[tuple[str, JobStatus], int] = {}
+    for name, queue, jobs in session.rows("count_by_status_and_queue"):
+        status = JobStatus(name)
+        by_status[status] += jobs
+        if not status.is_final:
+            by_queue[queue, status] = jobs
     return Tally(by_status, by_queue)
 
 
@@ -57,7 +61,8 @@ def is_pending(transaction: Transaction, job_id: str) -> bool:
 def free_due_jobs(transaction: Transaction, queue: str, priority: int, now: int, limit: int) -> list[DueJob]:
     """Up to ``limit`` due jobs of one priority that nobody holds, the longest due first."""
     jobs: list[DueJob] = []
-    rows = transaction.rows("due_jobs", (queue, priority, now, limit + len(transaction.leases)))
+    values = (queue, priority, now, transaction.setting, limit + len(transaction.leases))
+    rows = transaction.rows("due_jobs", values)
     for job_id, _ in rows:
         if len(jobs) < limit and transaction.leases.is_free(job_id):
             jobs.append(DueJob(job_id, priority))

@@ -21,6 +21,7 @@ from store.protocol import (
     Created,
     Expired,
     Finished,
+    Followed,
     JobFilter,
     Note,
     Page,
@@ -29,6 +30,7 @@ from store.protocol import (
     Reservation,
 )
 from store.sqlite.checkpointer import Checkpointer
+from store.sqlite.clock_setting import ClockSetting
 from store.sqlite.condition import Condition
 from store.sqlite.database import Database
 from store.sqlite.durability import Durability
@@ -90,6 +92,7 @@ class SqliteStore:
                 ids = IdSource(clock.now, rng, reader.value("last_id"))
                 paused = frozenset(name for (name,) in reader.rows("paused_queues"))
                 self._tally = count(reader)
+                self._clock_setting = ClockSetting(clock, reader)
             self._durability = Durability(self._database.wal, self._condition, fdatasync)
         except (StoreError, OSError, ValueError) as error:
             self._database.checkpointer.close()
@@ -98,9 +101,9 @@ class SqliteStore:
             damage = f"the database is damaged ({error}); restore a backup of it"
             reason = damage if isinstance(error, ValueError) else str(error)
             raise CannotOpenStore(f"cannot open the store {path}: {reason}") from error
-        self._operations = Operations(clock, ids, paused, log_lines)
+        self._operations = Operations(ids, paused, log_lines)
         self._write_lock = threading.Lock()
-        # guards: the connection that writes, and the leases
+        # guards: the connection that writes, the leases, and the clock's setting
         self._checkpointer = Checkpointer(self._database.checkpointer, self._write_lock, self._condition)
         self._writer = SqliteWriter(
             self._database.writer,
@@ -109,6 +112,8 @@ class SqliteStore:
             durability=self._durability,
             leases=LeaseBook(clock.monotonic),
             tally=self._tally,
+            look=self._clock_setting.look,
+            begin=self._clock_setting.note,
         )
         self._database.writer.set_wal_hook(self._note_log_size)
 
@@ -240,6 +245,9 @@ class SqliteStore:
     def delete_finished(self, status: JobStatus, before: datetime, limit: int) -> int:
         return self._writer.run(self._operations.delete_finished, status, before, limit, durable=False)
 
+    def follow_clock(self, limit: int) -> Followed:
+        return self._writer.run(self._clock_setting.follow, limit, durable=False)
+
     # Housekeeping.
 
     def flush(self) -> None:
@@ -248,11 +256,12 @@ class SqliteStore:
 
     def maintain(self) -> float:
         self._condition.check_open()
-        if self._database.ownership.is_lost:
-            self._condition.fail(OutcomeUnknown(f"{self._database.path} was deleted or replaced while it was in use"))
+        if loss := self._database.ownership.loss:
+            self._condition.fail(OutcomeUnknown(loss))
         # Whoever met the failure may not have told anybody.
         self._condition.check_failure()
         self._checkpointer.checkpoint()
+        self._condition.check_log()
         if self._condition.in_trouble:
             # Nobody may be writing, and it would never be known that it works again.
             self._condition.in_trouble = False  # It is noted again if this is refused.

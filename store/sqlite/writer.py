@@ -8,6 +8,7 @@ covers every commit before it, and the next transaction runs meanwhile.
 
 import threading
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, TypeVar, cast
 
 import apsw
@@ -20,6 +21,7 @@ from store.sqlite.durability import Durability
 from store.sqlite.errors import translate, translate_commit
 from store.sqlite.session import Session
 from store.tally import Delta, Tally
+from store.wall_clock import Moment
 
 Result = TypeVar("Result")
 
@@ -27,8 +29,12 @@ Result = TypeVar("Result")
 class Transaction(Session):
     """What an operation works with. It writes to the database first and to memory last."""
 
-    def __init__(self, connection: apsw.Connection, leases: LeaseBook) -> None:
+    def __init__(self, connection: apsw.Connection, leases: LeaseBook, moment: Moment) -> None:
         super().__init__(connection)
+        #: The time, for all of it.
+        self.now: datetime = moment.now
+        #: How the wall clock is set, for all of it.
+        self.setting: int = moment.setting
         #: Put back as they were if the commit fails.
         self.leases = leases
         #: What the commit changes in the numbers of jobs.
@@ -69,14 +75,21 @@ class SqliteWriter:
         durability: Durability,
         leases: LeaseBook,
         tally: Tally,
+        look: Callable[[], Moment],
+        begin: Callable[[Transaction], None],
     ) -> None:
-        """``write_lock`` guards ``connection`` and ``leases``; others take it to hold up the writers."""
+        """``write_lock`` guards ``connection`` and ``leases``; others take it to hold up the writers.
+
+        ``look`` tells the time of a transaction, ``begin`` is the first thing in it.
+        """
         self._connection = connection
         self._write_lock = write_lock
         self._condition = condition
         self._durability = durability
         self._leases = leases
         self._tally = tally
+        self._look = look
+        self._begin = begin
         # Those who wait for the disk form a line of their own: while it works for the ones before
         # them, the others' transactions go on, and theirs becomes one large one.
         self._quick: Combiner[Operation] = Combiner(self._commit)
@@ -127,6 +140,7 @@ class SqliteWriter:
         leases = self._leases.copy()
         try:
             self._condition.check()
+            self._condition.check_log()
             self._run_transaction(batch)
         except BaseException as error:  # noqa: BLE001 - it belongs to the callers, whatever it is
             self._leases.restore(leases)
@@ -143,8 +157,9 @@ class SqliteWriter:
         return translated
 
     def _run_transaction(self, batch: list[Ticket[Operation]]) -> None:
-        transaction = Transaction(self._connection, self._leases)
         self._connection.execute("BEGIN IMMEDIATE")
+        transaction = Transaction(self._connection, self._leases, self._look())
+        self._begin(transaction)
         for ticket in batch:
             operation = ticket.request
             ticket.result = operation.function(transaction, *operation.arguments)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from store.job import AttemptStatus, Job
+from store.job import AttemptStatus, Job, JobStatus
 from store.memory import MemoryStore
 from tests.simulation.scheduler import Scheduler
 from tests.simulation.sim_clock import SimClock
@@ -14,8 +14,10 @@ from worker.engine import Engine
 #: Seconds in which an instance may be late after the store failed it, or after it stood still: the
 #: longest rest of a loop, and a turn of the reaper.
 _RECOVERY = 16.0
-#: The same after a jump of the wall clock: a look of the dispatcher.
-_AFTER_JUMP = 65.0
+#: The same after a jump of the wall clock: two looks of the maintainer.
+_AFTER_JUMP = 2.1
+#: Seconds: instants are rounded, durations are not.
+_ROUNDING = 0.001
 
 
 @dataclass
@@ -66,6 +68,8 @@ class KnownJob:
     job: Job
     #: By the number of the attempt.
     claims: dict[int, Claim] = field(default_factory=dict)
+    #: When its time has come, whatever the wall clock shows; None if it waits for an instant of that.
+    due_at: float | None = None
     #: The process that made it due without reserving it, and so is to see to it.
     knower: Process | None = None
     #: When it became final, and in which process.
@@ -120,6 +124,28 @@ class Ledger:
         """The wall clock jumped."""
         for life in self.lives.values():
             life.troubled_until = max(life.troubled_until, self.scheduler.now + _AFTER_JUMP)
+
+    def note_reckoned(self, known: KnownJob, before: Job | None = None) -> None:
+        """The job is pending, and was not ``before``: its ``run_at`` was reckoned just now."""
+        if before and before.status is JobStatus.PENDING:
+            return
+        known.due_at = None if known.job.run_at_given else self.scheduler.now + self._seconds_to(known.job)
+
+    def check_moved(self, known: KnownJob) -> None:
+        """The job was moved along with the wall clock: its time comes when it would have come."""
+        if known.due_at is None:
+            self.fail(f"the client said when {known.job.id} is to run, and it was moved")
+        comes = self.scheduler.now + self._seconds_to(known.job)
+        if abs(comes - known.due_at) > _ROUNDING:
+            self.fail(f"{known.job.id} is to run at {known.due_at:g}, and was moved to {comes:g}")
+
+    def _seconds_to(self, job: Job) -> float:
+        return (job.run_at - self.clock.now()).total_seconds()
+
+    def is_due(self, known: KnownJob, tolerance: float = _ROUNDING) -> bool:
+        """Whether its time has come, or will within so many seconds."""
+        left = self._seconds_to(known.job) if known.due_at is None else known.due_at - self.scheduler.now
+        return left <= tolerance
 
     def was_frozen_since(self, process: Process, instant: float) -> bool:
         """Whether it stood still."""

@@ -1,7 +1,5 @@
 """Looks around in a simulation whenever everything rests, and says what should have been done by then."""
 
-from datetime import datetime, timedelta
-
 from store.job import JobStatus
 from tests.simulation.ledger import KnownJob, Ledger, Life
 from tests.simulation.task import Process, Task
@@ -20,8 +18,6 @@ _GRACE = 5.0
 _CLIENT_CHECK = 1.0
 #: Seconds: at once, but for the rounding of numbers.
 _PROMPT = 0.001
-#: Instants are rounded, durations are not: at the very instant, a job may be due a little before somebody wakes.
-_ROUNDING = timedelta(seconds=_PROMPT)
 
 
 class Lookout:
@@ -34,9 +30,8 @@ class Lookout:
     def look_around(self) -> None:
         """Nobody can run, so whatever was to be done at once is done."""
         takers = {name: self._takers(name) for name in {known.job.queue for known in self._ledger.jobs.values()}}
-        now = self._ledger.clock.now() - _ROUNDING
         for known in self._ledger.jobs.values():
-            self._check_neglect(known, now, takers[known.job.queue])
+            self._check_neglect(known, takers[known.job.queue])
         for job_id in self._ledger.acknowledged:
             if job_id not in self._ledger.store._records:
                 self._ledger.fail(f"{job_id} was acknowledged and is gone")
@@ -80,9 +75,9 @@ class Lookout:
         elif now > life.unnoted_since + _NOTES:
             self._ledger.fail(f"{life.process} has not stored what a handler said {now - life.unnoted_since:g} s ago")
 
-    def _check_neglect(self, known: KnownJob, now: datetime, takers: list[Life]) -> None:
+    def _check_neglect(self, known: KnownJob, takers: list[Life]) -> None:
         job = known.job
-        waits = job.status is JobStatus.PENDING and job.run_at <= now and not job.suspect
+        waits = job.status is JobStatus.PENDING and self._ledger.is_due(known, -_PROMPT) and not job.suspect
         if not waits or not takers or job.queue in self._ledger.store._paused:
             known.neglected_since = None
             return

@@ -13,6 +13,7 @@ from store.leases import Lease
 from store.memory import MemoryStore
 from worker.job_queue import JobQueue
 from worker.loop import Loop
+from worker.maintainer import Maintainer
 from worker.reaper import Reaper
 
 
@@ -74,6 +75,16 @@ def _lease_not_renewed() -> AbstractContextManager[None]:
     return _in_place_of(Reaper, "_renew", lambda _: None)
 
 
+def _clock_not_followed() -> AbstractContextManager[None]:
+    """Nothing is moved along when the wall clock is set."""
+    return _in_place_of(transitions, "moved", lambda job, by, now: job)
+
+
+def _clock_not_noticed() -> AbstractContextManager[None]:
+    """The store moves jobs along, and nobody tells the dispatcher that times have changed."""
+    return _in_place_of(Maintainer, "_look", lambda _: None)
+
+
 #: By their names on the command line.
 PLANTED: dict[str, Callable[[], AbstractContextManager[None]]] = {
     "no-fencing": _no_fencing,
@@ -81,4 +92,6 @@ PLANTED: dict[str, Callable[[], AbstractContextManager[None]]] = {
     "lost-wake-up": _lost_wake_up,
     "forgotten-offer": _forgotten_offer,
     "lease-not-renewed": _lease_not_renewed,
+    "clock-not-followed": _clock_not_followed,
+    "clock-not-noticed": _clock_not_noticed,
 }

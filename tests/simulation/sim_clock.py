@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+from store.clock import Reading
 from tests.fake_clock import START
 from tests.simulation.scheduler import Scheduler
 
@@ -17,6 +18,10 @@ class SimClock:
     def now(self) -> datetime:
         """The wall clock: an aware UTC datetime."""
         return START + timedelta(seconds=self._scheduler.now + self._offset)
+
+    def read(self) -> Reading:
+        """The wall clock, with what tells whether it was set since another reading."""
+        return Reading(self.now(), START + timedelta(seconds=self._offset))
 
     def monotonic(self) -> float:
         """Seconds since an arbitrary point; never goes backwards."""

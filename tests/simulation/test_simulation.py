@@ -17,6 +17,8 @@ SEEDS_NEEDED = {
     "claim-before-commit": 10,
     "lost-wake-up": 100,
     "lease-not-renewed": 25,
+    "clock-not-followed": 50,
+    "clock-not-noticed": 250,
 }
 
 

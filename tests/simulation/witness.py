@@ -3,6 +3,7 @@
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from store.job import Job, JobStatus
 from tests.simulation.ledger import Claim, KnownJob, Ledger
@@ -35,11 +36,15 @@ class Witness:
         for job_id, record in records.items():
             known = self._ledger.jobs.get(job_id)
             if known is None:
-                self._ledger.jobs[job_id] = KnownJob(record.job, knower=process)
+                known = self._ledger.jobs[job_id] = KnownJob(record.job, knower=process)
+                self._ledger.note_reckoned(known)
                 self._check_new(record.job, operation)
             elif known.job is not record.job:
                 old, known.job = known.job, record.job
-                self._check_change(known, old, process, operation, arguments)
+                if replace(old, run_at=record.job.run_at) == record.job:
+                    self._ledger.check_moved(known)
+                else:
+                    self._check_change(known, old, process, operation, arguments)
         if len(records) < len(self._ledger.jobs):
             self._check_gone(operation)
         self._note_leases(process, operation, arguments)
@@ -65,6 +70,7 @@ class Witness:
             self._ledger.fail(f"{operation} changed the attempt from {old.attempt} to {new.attempt}: {new.id}")
         if new.status is JobStatus.PENDING:
             known.knower = process
+            self._ledger.note_reckoned(known, old)
         if new.status.is_final:
             known.final_at, known.finisher = self._ledger.scheduler.now, process
         if operation == "cancel_job" and new.status is JobStatus.PROCESSING:
@@ -79,6 +85,8 @@ class Witness:
         job = known.job
         if job.attempt in known.claims:
             self._ledger.fail(f"attempt {job.attempt} of {job.id} was claimed twice")
+        if not job.alone and not self._ledger.is_due(known):
+            self._ledger.fail(f"{job.id} was claimed before its time")
         if job.queue in self._ledger.store._paused:
             self._ledger.fail(f"{job.id} was claimed though its queue is paused")
         owner, until = self._ledger.held.get(job.id, ("", 0.0))

@@ -23,6 +23,9 @@ class Expected:
     priority: int
     max_attempts: int
     run_at: datetime
+    run_at_given: bool
+    #: Seconds that the wall clock was set by, in all, when ``run_at`` was reckoned.
+    setting: float
     status: JobStatus = JobStatus.PENDING
     attempt: int = 0
     failures: int = 0
@@ -57,6 +60,8 @@ class Model:
     def __init__(self, clock: FakeClock) -> None:
         self.jobs: dict[str, Expected] = {}
         self.paused: set[str] = set()
+        #: Seconds that the wall clock was set by, in all.
+        self.setting = 0.0
         self._clock = clock
 
     def in_status(self, status: JobStatus) -> list[Expected]:
@@ -128,6 +133,8 @@ class Model:
             case _:
                 job.interruptions += 1
                 self._settle(job, AttemptStatus.INTERRUPTED, self._again(job))
+                if job.status is JobStatus.PENDING:
+                    self._reckon(job, min(job.run_at, self._clock.now()))
 
     def log(self, job: Expected, messages: list[str], skipped: int) -> None:
         """Add lines to its log; only those with the highest numbers stay."""
@@ -155,8 +162,24 @@ class Model:
 
     def retry(self, job: Expected) -> None:
         """Give it a new life."""
-        job.status, job.run_at, job.finished_at = JobStatus.PENDING, self._clock.now(), None
+        job.status, job.finished_at = JobStatus.PENDING, None
+        self._reckon(job, self._clock.now())
         job.failures, job.solo_crashes, job.shared_crashes, job.cancel_requested = 0, 0, 0, False
+
+    def set_clock(self, seconds: float) -> int:
+        """The wall clock was set; how many jobs are moved along."""
+        self.setting += seconds
+        pending = [job for job in self.in_status(JobStatus.PENDING) if not job.run_at_given]
+        return sum(self._move(job, timedelta(seconds=self.setting - job.setting)) for job in pending)
+
+    def _move(self, job: Expected, by: timedelta) -> bool:
+        moves = job.run_at + by > self._clock.now() or by < timedelta()
+        if moves and by:
+            self._reckon(job, job.run_at + by)
+        return moves and bool(by)
+
+    def _reckon(self, job: Expected, run_at: datetime) -> None:
+        job.run_at, job.run_at_given, job.setting = run_at, False, self.setting
 
     def expire(self) -> set[str]:
         """End every lease that ran out; the ids whose attempt that ended."""
@@ -184,7 +207,7 @@ class Model:
         after = JobStatus.FAILED if over and not job.cancel_requested else self._again(job)
         self._settle(job, outcome.how, after)
         if after is JobStatus.PENDING:
-            job.run_at = self._clock.now() + timedelta(seconds=outcome.retry_in)
+            self._reckon(job, self._clock.now() + timedelta(seconds=outcome.retry_in))
 
     def _again(self, job: Expected) -> JobStatus:
         return JobStatus.CANCELLED if job.cancel_requested else JobStatus.PENDING

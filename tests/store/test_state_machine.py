@@ -94,7 +94,15 @@ class StoreMachine(RuleBasedStateMachine):
         new = new_job(queue=queue, priority=priority, run_at=run_at, max_attempts=max_attempts)
         (created,) = self.store.create_jobs([new], reserve=lease)
         job = created.job
-        expected = Expected(job.id, queue, priority, max_attempts, run_at or self.clock.now())
+        expected = Expected(
+            job.id,
+            queue,
+            priority,
+            max_attempts,
+            run_at or self.clock.now(),
+            run_at_given=run_at is not None,
+            setting=self.model.setting,
+        )
         self.model.jobs[job.id] = expected
         if lease and self.model.is_due(expected):
             self.model.hold(expected, lease)
@@ -262,7 +270,13 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([-2, 50]))
     def set_the_wall_clock(self, seconds: float) -> None:
         self.clock.jump(seconds)
+        moved = self.model.set_clock(seconds)
         assert self.store.release_expired().crashed == []
+        followed = self.store.follow_clock(1)
+        while not followed.is_complete:
+            moved -= followed.moved
+            followed = self.store.follow_clock(1)
+        assert moved == followed.moved
 
     @precondition(lambda self: self.model.in_status(JobStatus.PROCESSING))
     @rule()

@@ -126,19 +126,10 @@ def test_a_time_in_the_past_is_now(new_harness: NewHarness) -> None:
     made.final(made.submit(run_at=datetime(1971, 1, 1, tzinfo=UTC)))
 
 
-def test_a_jump_of_the_wall_clock_makes_jobs_due(new_harness: NewHarness, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.dispatcher._LONGEST_SLEEP", 0.02)
-    clock = FakeClock()
-    made = new_harness(clock=clock).start()
-    job_id = made.submit(run_at=clock.now() + timedelta(hours=1))
-    clock.jump(3600)
-    made.wait_for(job_id, JobStatus.COMPLETED)
-
-
 def test_a_buffered_job_that_is_not_due_any_more_runs_when_it_is_again(
     new_harness: NewHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The wall clock was set back after the job went into the buffer."""
+    """The wall clock went back after the job went into the buffer, by no more than is taken for a correction."""
     monkeypatch.setattr("worker.dispatcher._LONGEST_SLEEP", 0.02)
     clock = FakeClock()
     made = new_harness(clock=clock).start()
@@ -158,8 +149,10 @@ def test_an_idle_engine_leaves_the_store_alone(new_harness: NewHarness, faulty: 
     done = threading.Event()
     eventually(lambda: made.engine.stats()["completed"] == 1)
     assert not done.wait(0.1)
+    del faulty.calls["maintain"]  # Once a second.
     before = faulty.calls.copy()
     assert not done.wait(0.3)
+    del faulty.calls["maintain"]
     assert faulty.calls == before
 
 

@@ -165,7 +165,7 @@ def test_only_the_running_attempt_ends_its_solitude(store: JobStore, attempt: in
 
 
 def test_a_suspect_is_claimed_alone_although_the_wall_clock_was_set_back(store: JobStore, clock: FakeClock) -> None:
-    job = create(store)
+    job = create(store, run_at=START)
     clock.jump(-3600)
     assert store.claim_job(job.id, OURS) is None
     assert store.claim_job(job.id, OURS, alone=True) is not None

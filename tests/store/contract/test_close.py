@@ -49,6 +49,7 @@ CALLS: dict[str, Callable[[JobStore, str], object]] = {
     "count_queues": lambda store, _: store.count_queues(),
     "is_paused": lambda store, _: store.is_paused("default"),
     "delete_finished": lambda store, _: store.delete_finished(JobStatus.COMPLETED, START, 1),
+    "follow_clock": lambda store, _: store.follow_clock(1),
     "flush": lambda store, _: store.flush(),
     "maintain": lambda store, _: store.maintain(),
 }

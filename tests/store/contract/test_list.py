@@ -81,6 +81,22 @@ def test_jobs_are_filtered_by_time_of_creation_and_bounds_are_left_out(store: Jo
     assert all_jobs(store, JobFilter(created_before=jobs[1].created_at)) == [jobs[0]]
 
 
+@pytest.mark.parametrize("jump", [-3600.0, -0.5, 0.5, 3600.0])
+def test_the_time_of_creation_is_found_although_the_clock_was_set(
+    store: JobStore, clock: FakeClock, jump: float
+) -> None:
+    jobs = []
+    for seconds in (1.0, jump, 1.0, -jump, 1.0):
+        jobs += [create(store), create(store)]
+        clock.jump(seconds)
+    newest_first = jobs[::-1]
+    for limit in {job.created_at for job in jobs}:
+        after = [job.id for job in newest_first if job.created_at > limit]
+        before = [job.id for job in newest_first if job.created_at < limit]
+        assert [job.id for job in all_jobs(store, JobFilter(created_after=limit))] == after
+        assert [job.id for job in all_jobs(store, JobFilter(created_before=limit))] == before
+
+
 def test_filters_hold_all_at_once(store: JobStore, clock: FakeClock) -> None:
     fields = {"type": "t", "queue": "q", "tags": ("a",)}
     create(store, **fields)

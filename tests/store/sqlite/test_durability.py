@@ -218,6 +218,14 @@ def test_a_refusal_that_tells_an_outcome_waits_until_it_is_synced(store: SqliteS
     assert syncs_of(disk, cancel) == 1
 
 
+def test_a_refusal_that_tells_an_outcome_is_not_given_when_the_disk_fails(store: SqliteStore, disk: Disk) -> None:
+    job = create_processing(store)
+    store.finish_job(job.id, job.attempt, DONE)
+    disk.fails = True
+    with pytest.raises(OutcomeUnknown):
+        store.cancel_job(job.id)
+
+
 def test_a_read_waits_for_what_it_saw_and_not_for_what_came_later(store: SqliteStore, disk: Disk) -> None:
     """Under load something always came later."""
     finish_next = create_processing(store)
@@ -369,3 +377,29 @@ def test_a_reader_does_not_wait_for_a_commit_that_was_rolled_back(store: SqliteS
     reader.join(5)
     assert not reader.is_alive()
     assert disk.syncs <= 2
+
+
+def test_whoever_sees_a_commit_before_its_own_thread_goes_on_waits_for_the_disk_too(
+    store: SqliteStore, disk: Disk
+) -> None:
+    """A commit can be seen once SQLite has made it; this hook is called before anybody else learns of that."""
+    job = create_processing(store)
+    seen: list[tuple[JobStatus, int]] = []
+    readers: list[threading.Thread] = []
+
+    def look() -> None:
+        seen.append((store.get_job(job.id).status, disk.syncs))
+
+    def begin_to_look(*_: object) -> int:
+        disk.free.clear()
+        readers.append(in_thread(look))
+        eventually(lambda: disk.waiting == 1 or bool(seen))
+        return 0
+
+    store._database.writer.set_wal_hook(begin_to_look)
+    before = disk.syncs
+    store.finish_job(job.id, job.attempt, DONE)
+    disk.free.set()
+    readers[0].join(5)
+    assert seen[0][0] is JobStatus.COMPLETED
+    assert seen[0][1] > before

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from store.errors import CannotOpenStore, OutcomeUnknown, SchemaTooNew, StoreInU
 from store.queries import load_migrations, load_queries
 from store.sqlite import SqliteStore
 from tests.fake_clock import FakeClock
-from tests.store.samples import create, new_job
+from tests.store.samples import INTERRUPTED, create, new_job
 
 
 def open_sqlite(path: Path) -> SqliteStore:
@@ -181,22 +182,43 @@ def test_a_file_of_the_first_version_keeps_its_jobs(tmp_path: Path) -> None:
     store.close()
 
 
+def test_a_file_of_before_tells_instants_that_were_given_from_others(tmp_path: Path) -> None:
+    connection = apsw.Connection(str(tmp_path / "gofer.db"))
+    for script in load_migrations("sqlite")[:4]:
+        connection.execute(script)
+    connection.execute("PRAGMA application_id = 0x474F4652; PRAGMA user_version = 4")
+    insert_job = (
+        "INSERT INTO jobs (id, type, queue, priority, payload, max_attempts, timeout, created_at, started_at,"
+        " run_at, attempt, status) VALUES (?, 'echo', 'default', 0, '1', 5, 60, 10, 11, ?, ?, ?)"
+    )
+    at_once, later, retry, running = (f"01a20c2a-c6f9-72bc-969e-ad5505ad248{digit}" for digit in "abcd")
+    jobs = [(at_once, 10, 0, "pending"), (later, 11, 0, "pending"), (retry, 11, 1, "pending")]
+    connection.executemany(insert_job, [*jobs, (running, 11, 1, "processing")])
+    connection.close()
+
+    store = open_sqlite(tmp_path / "gofer.db")
+    assert [job_id for job_id in (at_once, later, retry) if store.get_job(job_id).run_at_given] == [later]
+    store.finish_job(running, 1, INTERRUPTED)
+    assert not store.get_job(running).run_at_given
+    store.close()
+
+
 def test_every_query_fits_the_schema(tmp_path: Path) -> None:
     open_sqlite(tmp_path / "gofer.db").close()
     connection = apsw.Connection(str(tmp_path / "gofer.db"))
     for sql in load_queries("sqlite").values():
-        connection.execute("EXPLAIN " + sql, [None] * sql.count("?")).fetchall() if "?1" not in sql else None
+        nothing = dict.fromkeys(re.findall(r":(\w+)", sql)) or [None] * sql.count("?")
+        connection.execute("EXPLAIN " + sql, nothing).fetchall() if "?1" not in sql else None
     connection.close()
 
 
 def test_the_queries_that_give_jobs_name_the_same_columns() -> None:
-    """One function reads all of these rows."""
+    """One function reads all of these rows. Behind them stands the job's number, under different names."""
     queries = load_queries("sqlite")
-    columns = {
-        name: queries[name].split("RETURNING" if name == "claim_job" else "SELECT")[1].split("FROM")[0].split()
-        for name in ("get_job", "list_jobs", "list_jobs_by_tag", "claim_job")
-    }
-    assert len({tuple(names) for names in columns.values()}) == 1
+    names = ("get_job", "list_jobs", "list_jobs_by_kind", "list_jobs_by_tag", "processing_jobs", "claim_job")
+    found = [re.findall(r"\n    id, (type, queue, status, [^;]*?), \w+(?:\nFROM|$)", queries[name]) for name in names]
+    assert all(len(lists) == 1 for lists in found)
+    assert len({lists[0] for lists in found}) == 1
 
 
 def test_a_link_to_the_file_is_the_file(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from store.sqlite import SqliteStore
 from tests.fake_clock import FakeClock
 from tests.store.sqlite.faults.power import EVERYTHING, NOTHING, SECTORS, WRITES, Remains
-from tests.store.sqlite.faults.recorder import Event, Recorder
+from tests.store.sqlite.faults.recorder import Event, Mark, Recorder
 from tests.store.sqlite.faults.script import LOG_LINES, REOPEN, SCRIPT, World
 from tests.store.sqlite.faults.trial import small_files
 from tests.store.sqlite.faults.whole import Reference, answer_to, check_file, look_into, snapshot
@@ -47,7 +47,7 @@ def record(
         recorder.mark(Told(0, 0))
         store = start()
         for answered, step in enumerate(SCRIPT, start=1):
-            clock.advance(step.wait)
+            step.let_time_pass(clock)
             if step is REOPEN:
                 store.close()
                 store = start()
@@ -111,15 +111,18 @@ class Judge:
 def cut_everywhere(
     events: list[Event], judge: Judge, seed: int, *, every: int = 1, rounds: int = 1
 ) -> Iterator[str | None]:
-    """Cut the power after each event, or after every so many of them; the complaint or None, for each cut.
+    """Cut the power after each event, or every so many of them; the complaint or None, for each cut.
 
+    It is cut after each event all the same until the store is open, and whenever somebody was told something.
     In each place, nothing is lost, everything, and a part, as often as there are ``rounds``.
     """
     remains = Remains()
     for number, event in enumerate(events):
         remains.take(event)
         told = remains.told
-        if not isinstance(told, Told) or (number + seed) % every:
+        if not isinstance(told, Told):
+            continue
+        if told.answered > 0 and not isinstance(event, Mark) and (number + seed) % every:
             continue
         for lost in [NOTHING, EVERYTHING, *[WRITES, SECTORS] * rounds]:
             rng = random.Random(f"{seed} {number} {lost}")

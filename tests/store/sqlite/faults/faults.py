@@ -1,6 +1,7 @@
 """Which call to the disk fails, and how."""
 
 import errno
+import threading
 from collections import Counter
 from typing import NamedTuple
 
@@ -19,7 +20,6 @@ WAYS: dict[str, tuple[int, ...]] = {
     "map": (errno.ENOMEM,),
     "delete": (errno.EIO,),
     "stat": (errno.EIO,),
-    "access": (errno.EIO,),
     "close": (errno.EIO,),
 }
 
@@ -42,9 +42,11 @@ class Fault(NamedTuple):
 
 
 class Faults:
-    """Counts calls, and says which of them fail."""
+    """Counts calls, and says which of them fail. Safe to use from any thread."""
 
     def __init__(self, fault: Fault | None = None) -> None:
+        self._lock = threading.Lock()
+        # guards: everything below
         self._fault = fault
         #: How many calls of each kind there were.
         self.counts: Counter[str] = Counter()
@@ -53,6 +55,10 @@ class Faults:
 
     def strike(self, kind: str) -> int:
         """A call of this kind is made; the number of the error that it is to fail with, or 0."""
+        with self._lock:
+            return self._strike_locked(kind)
+
+    def _strike_locked(self, kind: str) -> int:
         self.counts[kind] += 1
         fault = self._fault
         if fault is None or fault.kind != kind:
@@ -64,9 +70,10 @@ class Faults:
         self.failed += 1
         return fault.error if number == fault.number or fault.error != SHORT else errno.ENOSPC
 
-    def heal(self) -> None:
-        """Nothing fails any more."""
-        self._fault = None
+    def arm(self, fault: Fault) -> None:
+        """Count from here on, and have this fault met."""
+        with self._lock:
+            self._fault, self.counts = fault, Counter()
 
 
 def every_fault(counts: Counter[str]) -> list[Fault]:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +12,7 @@ from store.job import Job, JobStatus, NewJob
 from store.leases import Lease
 from store.protocol import JobStore, Note
 from store.transitions import Failed, Outcome
-from tests.fake_clock import START
+from tests.fake_clock import START, FakeClock
 from tests.store.samples import (
     BOOM,
     CANCELLED,
@@ -75,6 +75,13 @@ class Step:
     reads: bool = False
     #: Seconds that pass before it.
     wait: float = 0.25
+    #: Seconds that the wall clock is set by before it.
+    jump: float = 0
+
+    def let_time_pass(self, clock: FakeClock) -> None:
+        """Bring the clock to the time of this step."""
+        clock.advance(self.wait)
+        clock.jump(self.jump)
 
 
 #: The step at which the store is closed and opened again; whoever runs the script does that.
@@ -196,7 +203,10 @@ _LARGE = 4_000
 
 _LIST = Step("list", _list, settles=True, reads=True)
 _FLUSH = Step("flush", lambda store, _: store.flush(), settles=True, reads=True)
-_MAINTAIN = Step("maintain", _keep_house, reads=True)
+#: Pending jobs are moved along with the wall clock.
+FOLLOW = Step("follow the clock", lambda store, _: store.follow_clock(1_000), weighs=True)
+#: Keep house.
+MAINTAIN = Step("maintain", _keep_house, reads=True)
 
 #: The steps, in order. The store is open before the first, and closed after the last.
 SCRIPT: list[Step] = [
@@ -223,7 +233,7 @@ SCRIPT: list[Step] = [
     _claim("d"),
     _finish("d", INTERRUPTED),
     _read("d"),
-    _MAINTAIN,
+    MAINTAIN,
     _create(job("e", tags=("t", "e"), key="three"), reserve=THEIRS),
     _claim("e"),
     Step("release e", lambda store, world: store.release_jobs([world.id("e")], THEIRS.owner)),
@@ -237,12 +247,15 @@ SCRIPT: list[Step] = [
     Step("reserve nothing", lambda store, _: store.reserve_jobs("slow", 9, OURS)),
     _create(*(job(f"large {number}", _LARGE, tags=("t",)) for number in range(12))),
     _FLUSH,
-    _MAINTAIN,
+    MAINTAIN,
     _claim("large 0"),
     _finish("large 0", DONE, following="large 1"),
+    # A refusal that tells an outcome which is not synced.
+    _by_hand("cancel", "large 0"),
+    _finish("large 0", FAILED),
     _note("large 1", ["x" * 3_000] * 4),
     _finish("large 1", Failed(BOOM, retry_in=60), following="large 2"),
-    _MAINTAIN,
+    MAINTAIN,
     Step("renew", lambda store, world: store.renew_leases([world.id("large 2"), world.id("large 1")], OURS)),
     _claim("a", THEIRS),
     Step("expire", lambda store, _: store.release_expired(), weighs=True, wait=31),
@@ -258,18 +271,29 @@ SCRIPT: list[Step] = [
     Step("recover", _recover, settles=True, weighs=True),
     _LIST,
     Step("release suspects", lambda store, world: store.release_suspects([world.id("a"), world.id("large 4")])),
+    _LIST,
+    # Not before it was opened again: a store does not know of what happens to the clock while it cannot look.
+    replace(FOLLOW, jump=-3_600),
+    FOLLOW,
     _queue("resume", "slow"),
     _create(job("g", key="three")),
     _claim("f"),
     _finish("f", DONE, following="g"),
-    _MAINTAIN,
+    MAINTAIN,
     _finish("g", DONE),
+    Step("count", lambda store, _: store.count_jobs(), settles=True, reads=True),
     _create(job("h")),
-    _MAINTAIN,
+    MAINTAIN,
     _by_hand("cancel", "h"),
     _claim("large 5"),
     _finish("large 5", DONE),
-    _LIST,
+    _FLUSH,
     _claim("large 6"),
     _finish("large 6", Failed(BOOM, final=True)),
+]
+
+#: Steps that fill more of the write-ahead log than one part of its index covers, so that the index must grow.
+LONG_LOG: list[Step] = [
+    Step("start", _recover),
+    *(_create(job(f"large {number}", 1_000_000)) for number in range(9)),
 ]

@@ -1,4 +1,4 @@
-"""The border between SQLite and the machine: every call that its VFS makes there is counted, and may fail.
+"""The border between the store and the machine: every call that is made there is counted, and may fail.
 
 What fails is the system call; what SQLite makes of that is SQLite's own code, as in production. An
 apsw.VFS that raises would not do: apsw raises that exception again even where SQLite, which sees
@@ -8,14 +8,18 @@ the method above it, xSync, is replaced instead.
 
 import ctypes
 import errno
+import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ctypes import c_char_p, c_int, c_int64, c_size_t, c_ssize_t, c_void_p
+from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 import apsw
 
+from store.sqlite import database, durability, ownership
 from tests.store.sqlite.faults.faults import SHORT, Faults
 
 _F_SETLK, _F_UNLCK = 6, 2
@@ -38,10 +42,20 @@ _PLAIN: dict[str, tuple[str, Any, int]] = {
     "mmap": ("map", _function(c_void_p, c_void_p, c_size_t, c_int, c_int, c_int, c_int64), 2**64 - 1),
     "unlink": ("delete", _function(c_int, c_char_p), -1),
     "fstat": ("stat", _function(c_int, c_int, c_void_p), -1),
-    "access": ("access", _function(c_int, c_char_p, c_int), -1),
 }
 _WRITE = _function(c_ssize_t, c_int, c_void_p, c_size_t, c_int64)
 _CLOSE = _function(c_int, c_int)
+#: What the store calls by itself, but for the syncs, which it is given; by kind.
+_OWN = {
+    "open": "open",
+    "flock": "lock",
+    "pread": "read",
+    "pwrite": "write",
+    "posix_fallocate": "write",
+    "ftruncate": "truncate",
+    "fstat": "stat",
+    "close": "close",
+}
 _FCNTL = _function(c_int, c_int, c_int, c_void_p)
 
 
@@ -69,9 +83,45 @@ class _Methods(ctypes.Structure):
 
 @contextmanager
 def intercepted(faults: Faults) -> Iterator[None]:
-    """All that SQLite asks of the machine passes through ``faults``; no connection may outlast this."""
-    with _replaced_calls(faults), _replaced_sync(faults), _no_sleep():
+    """All that the store and SQLite ask of the machine passes through ``faults``; no connection may outlast this."""
+    with _replaced_calls(faults), _replaced_sync(faults), _no_sleep(), _replaced_own_calls(faults):
         yield
+
+
+@contextmanager
+def _replaced_own_calls(faults: Faults) -> Iterator[None]:
+    with (
+        patch.object(ownership, "os", _Module(os, faults)),
+        patch.object(ownership, "fcntl", _Module(fcntl, faults)),
+        patch.object(database, "os", _Module(os, faults)),
+        patch.object(durability, "os", _Module(os, faults)),
+    ):
+        yield
+
+
+class _Module:
+    """Stands in for a module of the standard library; its calls to the disk may fail."""
+
+    def __init__(self, original: ModuleType, faults: Faults) -> None:
+        self._original = original
+        self._faults = faults
+
+    def __getattr__(self, name: str) -> Any:
+        original = getattr(self._original, name)
+        if (kind := _OWN.get(name)) is None:
+            return original
+
+        def call(*arguments: Any) -> Any:
+            error = self._faults.strike(kind)
+            if error and kind == "close":
+                # Linux has closed it whatever it says.
+                original(*arguments)
+            if error:
+                number = errno.ENOSPC if error == SHORT else error
+                raise OSError(number, os.strerror(number))
+            return original(*arguments)
+
+        return call
 
 
 @contextmanager

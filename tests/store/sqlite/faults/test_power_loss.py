@@ -10,10 +10,8 @@ from tests.store.sqlite.faults.crowd import Crowd, cut_somewhere
 from tests.store.sqlite.faults.cuts import Judge, cut_everywhere, record
 from tests.store.sqlite.faults.recorder import Recorder
 
-pytestmark = pytest.mark.soak
-
-#: Events from one cut to the next; ``python -m tests.soak power`` cuts after each.
-_EVERY = 6
+#: Events from one cut to the next, besides those after each answer; ``python -m tests.soak power`` cuts after each.
+_EVERY = 12
 
 
 @pytest.fixture(scope="module")

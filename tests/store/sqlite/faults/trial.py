@@ -16,7 +16,7 @@ from store.errors import CannotOpenStore, OutcomeUnknown, StoreUnavailable
 from store.sqlite import SqliteStore, checkpointer, database
 from tests.fake_clock import FakeClock
 from tests.store.sqlite.faults.faults import Fault, Faults
-from tests.store.sqlite.faults.script import LOG_LINES, REOPEN, SCRIPT, Step, World
+from tests.store.sqlite.faults.script import LOG_LINES, MAINTAIN, REOPEN, SCRIPT, Step, World
 from tests.store.sqlite.faults.system_calls import descriptor_sync, intercepted
 from tests.store.sqlite.faults.whole import Reference, answer_to, check_file, look_into, snapshot
 
@@ -57,14 +57,19 @@ def small_files() -> Iterator[None]:
         yield
 
 
-def try_fault(fault: Fault | None, directory: Path) -> tuple[Faults, list[str]]:
-    """Run the script with this fault in a new directory; how it struck, and which promises were broken."""
+def try_fault(
+    fault: Fault | None, directory: Path, script: Sequence[Step] = SCRIPT, *, pages: int = 8
+) -> tuple[Faults, list[str]]:
+    """Run a script with this fault in a new directory; how it struck, and which promises were broken.
+
+    ``pages``: what the writer keeps in memory; with few of them, transactions write before they end.
+    """
     directory.mkdir()
     faults = Faults(fault)
     open_before = _descriptors()
-    trial = Trial(directory / "gofer.db", faults)
+    trial = Trial(directory / "gofer.db", faults, pages)
     with small_files(), intercepted(faults):
-        trial.run(directory / "crashed.db")
+        trial.run(script, directory / "crashed.db")
         has_leaked = _descriptors() != open_before
         if has_leaked:
             # What is closed later would call functions that are gone by then.
@@ -79,22 +84,23 @@ def try_fault(fault: Fault | None, directory: Path) -> tuple[Faults, list[str]]:
 
 
 class Trial:
-    """One run of the script on one file."""
+    """One run of a script on one file."""
 
-    def __init__(self, path: Path, faults: Faults) -> None:
+    def __init__(self, path: Path, faults: Faults, pages: int) -> None:
         self._path = path
         self._faults = faults
+        self._pages = pages
         self.clock = FakeClock()
         self.verdicts: list[Verdict] = []
         # None while it is closed.
         self._store: SqliteStore | None = None
 
-    def run(self, crashed: Path) -> None:
+    def run(self, script: Sequence[Step], crashed: Path) -> None:
         """Take every step; then copy what the death of the process would leave behind, and close the store."""
         self._note(_OPEN, self._open)
         world = World()
-        for step in SCRIPT:
-            self.clock.advance(step.wait)
+        for step in script:
+            step.let_time_pass(self.clock)
             if step is REOPEN and self._store is not None:
                 self._note(step, self._reopen)
             elif self._store is not None:
@@ -119,8 +125,7 @@ class Trial:
     def _open(self) -> str:
         sync = descriptor_sync(self._faults)
         self._store = SqliteStore(self._path, self.clock, random.Random(1), sync, log_lines=LOG_LINES, fsync=sync)
-        # So little memory that transactions write before they end.
-        self._store._database.writer.pragma("cache_size", 8)
+        self._store._database.writer.pragma("cache_size", self._pages)
         return ""
 
     def _reopen(self) -> str:
@@ -146,6 +151,8 @@ def _complaints(verdicts: Sequence[Verdict], fault: Fault | None) -> Iterator[st
         has_failed = step is not REOPEN and (has_failed or fate is Fate.UNKNOWN)
         if has_failed and fate is Fate.DONE and not step.reads:
             yield f"{step.name}: was done by a store that has failed"
+        if has_failed and step is MAINTAIN and fate is not Fate.UNKNOWN:
+            yield "the housekeeping does not say that the store has failed"
     if Fate.UNKNOWN in fates:
         return
     # What failed to give a lock back holds it until it closes the file.

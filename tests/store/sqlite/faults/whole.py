@@ -13,7 +13,7 @@ from store.sqlite import SqliteStore
 from tests.fake_clock import FakeClock
 from tests.store.recount import check_counts
 from tests.store.samples import all_jobs
-from tests.store.sqlite.faults.script import KEYS, LOG_LINES, Step, World, keyed, label_of, named
+from tests.store.sqlite.faults.script import FOLLOW, KEYS, LOG_LINES, Step, World, keyed, label_of, named
 
 _QUEUES = ("default", "slow")
 
@@ -75,15 +75,21 @@ class Reference:
         self.clock = FakeClock()
         self._store = MemoryStore(self.clock, random.Random(1), log_lines=LOG_LINES)
         self._world = World()
+        # Seconds that the wall clock was set by, and no step since then has noticed.
+        self._jump = 0.0
 
     def take(self, step: Step, *, unheard: bool = False) -> str:
         """Do it; the answer. ``unheard``: whoever asked for it does not get to know that."""
-        self.clock.advance(step.wait)
+        self.skip(step)
+        if step.act is FOLLOW.act:
+            self.clock.jump(self._jump)
+            self._jump = 0.0
         return answer_to(step, self._store, deepcopy(self._world) if unheard else self._world)
 
     def skip(self, step: Step) -> None:
-        """The time passes, and nothing is done."""
+        """The time passes, and nothing is done; nor does anybody notice that the wall clock was set."""
         self.clock.advance(step.wait)
+        self._jump += step.jump
 
     def snapshot(self) -> list[str]:
         """All that it holds; it is used up then."""
