@@ -5,7 +5,7 @@ import signal
 import sys
 
 #: Each is a module of this package with ``main(arguments) -> exit code``.
-SOAKS = ("crash", "faults", "full_disk", "leaks", "power", "simulation")
+SOAKS = ("crash", "faults", "full_disk", "leaks", "load", "power", "simulation")
 
 
 def main(arguments: list[str]) -> int:

@@ -77,5 +77,6 @@ def soak_deaf(ctx: JobContext, seconds: float) -> None:
 
 @handler("soak-leaking")
 def soak_leaking(ctx: JobContext, _: object) -> None:
-    """Keep a descriptor for ever."""
-    os.dup(2)
+    """Keep some descriptors for ever, more than any noise."""
+    for _ in range(4):
+        os.dup(2)

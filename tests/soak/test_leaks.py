@@ -16,16 +16,16 @@ WARM = Usage(threads=30, descriptors=40, processes=3, memory=50.0)
 def test_a_service_that_was_busy_holds_no_more_than_before(tmp_path: Path) -> None:
     soak = LeakSoak(tmp_path, seed=1)
 
-    figures = soak.run(stretches=3, seconds=0.5)
+    figures = soak.run(stretches=3, seconds=0.5, acts=20)
 
     assert soak.broken == [], figures
 
 
 def test_descriptors_that_a_handler_keeps_are_noticed(tmp_path: Path) -> None:
     """So the test above is known to bite."""
-    soak = LeakSoak(tmp_path, seed=1, more=[{"type": "soak-leaking"}] * 20)
+    soak = LeakSoak(tmp_path, seed=1, more=[{"type": "soak-leaking"}] * 100)
 
-    figures = soak.run(stretches=3, seconds=0.5)
+    figures = soak.run(stretches=3, seconds=0.5, acts=20)
 
     assert any("descriptors grew" in leak for leak in soak.broken), figures
 

@@ -22,6 +22,10 @@ pytestmark = pytest.mark.soak
 
 #: Seconds in which ``/health`` must be answered, whatever else goes on.
 SOON = 1.0
+#: Seconds after which the place of a waiting client that went away is free.
+FREE = 2.0
+#: How often is looked: a machine that others use, too, is slow for a moment; a service that is slow is so each time.
+LOOKS = 3
 #: Seconds for which the use of the processor is measured, and the share of one processor that is no spinning.
 WINDOW, CALM = 0.5, 0.5
 
@@ -57,19 +61,29 @@ def connect(service: Service) -> socket.socket:
 
 
 def everybody_else_is_served(service: Service) -> None:
-    began = time.monotonic()
-    assert service.get("/health").status == 200
-    assert time.monotonic() - began < SOON
+    assert any(_time_of(lambda: service.get("/health").status == 200) < SOON for _ in range(LOOKS))
     job = service.post("/jobs?wait=10", {"type": "echo", "payload": 1})
     assert (job.status, job.json["result"]) == (200, 1)
 
 
+def _time_of(act: Callable[[], object]) -> float:
+    """Seconds until it came out true."""
+    began = time.monotonic()
+    assert act()
+    return time.monotonic() - began
+
+
 def nothing_spins(service: Service) -> None:
-    """Not a wait for something: what is measured is the passing of time."""
+    """What spins does so each time."""
+    assert any(_use_of_processor(service) < CALM for _ in range(LOOKS))
+
+
+def _use_of_processor(service: Service) -> float:
+    """Its share. Not a wait for something: what is measured is the passing of time."""
     before = _processor_time(service)
     with pytest.raises(subprocess.TimeoutExpired):
         service.process.wait(WINDOW)
-    assert _processor_time(service) - before < CALM * WINDOW
+    return (_processor_time(service) - before) / WINDOW
 
 
 def _processor_time(service: Service) -> float:
@@ -221,21 +235,26 @@ def test_a_waiting_client_that_goes_away_frees_its_place_within_two_seconds(
         service.get(f"/jobs/{job}?wait=0.2")
         return time.monotonic() - began >= 0.2
 
-    for path in (f"/jobs/{job}?wait=60", f"/jobs/{job}/logs?follow=1"):
+    def time_until_free(path: str) -> float:
         # Two of them get a place each, unless our own question was faster.
         with crowd(service, 6, GET.replace(b"/health", path.encode())) as clients:
             eventually(lambda: not may_wait())
             for client in clients:
                 leave(client)
-            eventually(may_wait, 2)
+            return _time_of(lambda: eventually(may_wait))
+
+    for path in (f"/jobs/{job}?wait=60", f"/jobs/{job}/logs?follow=1"):
+        assert any(time_until_free(path) < FREE for _ in range(LOOKS))
 
 
 def test_health_is_answered_while_all_of_this_goes_on(service: Service) -> None:
     """Over one connection that is kept, as a load balancer has it."""
     kept = http.client.HTTPConnection("127.0.0.1", service.port, timeout=PATIENCE)
     with contextlib.closing(kept), crowd(service, 300, b"", GET[:10], POST + b"X: ", b"\r\n", GET * 20):
+        times = []
         for _ in range(20):
             began = time.monotonic()
             kept.request("GET", "/health")
             assert kept.getresponse().read()
-            assert time.monotonic() - began < SOON
+            times.append(time.monotonic() - began)
+        assert sorted(times)[-LOOKS] < SOON
