@@ -17,6 +17,9 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two tries to write the end of an abandoned attempt.
 _RETRY = 1.0
+#: Seconds: the longest sleep while there are runs. If the whole process stands still just before it, the sleep ends
+#: later than reckoned, and nobody would wake it for a deadline in between.
+_LONGEST_SLEEP = 10.0
 
 
 class Watchdog:
@@ -75,7 +78,10 @@ class Watchdog:
         if self._unwritten:
             wakes.append(now + _RETRY)
         self._sleeps_until = min(wakes, default=math.inf)
-        return None if math.isinf(self._sleeps_until) else max(0.0, self._sleeps_until - now)
+        if math.isinf(self._sleeps_until):
+            return None
+        # By the clock as it is by now: the store may have held this turn up.
+        return min(max(0.0, self._sleeps_until - self._clock.monotonic()), _LONGEST_SLEEP)
 
     def _next_step(self, run: Run, now: float) -> float:
         return run.deadline if now < run.deadline else self._end_of_grace(run)

@@ -56,6 +56,9 @@ from store.sqlite.writer import SqliteWriter
 
 #: Seconds between two looks at the files.
 _MAINTENANCE_INTERVAL = 1.0
+#: Pages that are written to see whether that works again. On a full disk the last block of the log still has room for
+#: one, and not for a job.
+_PROBES = 4
 
 
 class SqliteStore:
@@ -265,7 +268,8 @@ class SqliteStore:
         if self._condition.in_trouble:
             # Nobody may be writing, and it would never be known that it works again.
             self._condition.in_trouble = False  # It is noted again if this is refused.
-            self._writer.run(touch, durable=False)
+            for _ in range(_PROBES):
+                self._writer.run(touch, durable=False)
         return _MAINTENANCE_INTERVAL
 
     def close(self) -> None:

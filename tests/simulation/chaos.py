@@ -5,6 +5,9 @@ from collections.abc import Sequence
 
 from tests.simulation.instance import Instance, World
 
+#: Seconds. All are even, so that no jumps that are noticed together come to a single second, which is not followed.
+_JUMPS = (-3600.0, -6.0, 2.0, 44.0, 3600.0)
+
 
 class Chaos:
     """Does harm for a while, then heals everything."""
@@ -43,7 +46,7 @@ class Chaos:
         instance = self._rng.choice(self._instances)
         match kind:
             case "jump":
-                seconds = self._rng.choice((-3600.0, -5.0, 2.0, 45.0, 3600.0))
+                seconds = self._rng.choice(_JUMPS)
                 self._say(f"the wall clock jumps by {seconds:g} s")
                 self._world.clock.jump(seconds)
                 self._world.ledger.note_jump()

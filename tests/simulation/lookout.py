@@ -41,6 +41,8 @@ class Lookout:
                     self._check_told(life, run)
                 if life.troubled_until < self._ledger.scheduler.now:
                     self._check_lateness(life, life.engine)
+                else:
+                    life.unnoted_since = None  # Nobody looks now, so the next look is the first.
 
     def _check_lateness(self, life: Life, engine: Engine) -> None:
         """What is to be done within a time, in an instance that is well."""

@@ -140,7 +140,8 @@ class Scenario:
             self._scheduler.sleep(_LOOK)
         self._scheduler.sleep(_LOOK)  # Whoever waits to try the store again has tried it by then.
         for instance in self._instances:
-            if reason := instance.engine.not_ready_reason():
+            # One that found out late, since it stood still, that it must end is gone.
+            if instance.is_up and (reason := instance.engine.not_ready_reason()):
                 self._scheduler.fail(f"{instance.name} is not ready: {reason}")
 
     def _keep_going(self) -> None:

@@ -173,8 +173,9 @@ class Scheduler:
 
     def fail(self, why: str) -> NoReturn:
         """End the simulation: something is wrong. Does not return."""
-        self._failure = self._failure or why
-        self._closing = True
+        if not self._closing:  # Else the caller died long ago, and sees only now a world that has gone on.
+            self._failure = why
+            self._closing = True
         raise Killed
 
     @property

@@ -138,6 +138,24 @@ def test_a_killed_process_does_nothing_more_whatever_it_catches(scheduler: Sched
     assert done == [1.0, 2.0]
 
 
+def test_who_was_killed_cannot_find_fault_with_a_world_that_has_gone_on(scheduler: Scheduler) -> None:
+    victim = Process("victim")
+
+    def live() -> None:
+        try:
+            scheduler.sleep(1.0)
+        finally:
+            scheduler.fail("late")
+
+    def main() -> None:
+        scheduler.spawn("main", victim, live)
+        scheduler.sleep(0.5)
+        scheduler.kill(victim)
+        scheduler.sleep(10.0)
+
+    scheduler.run(WORLD, main)
+
+
 def test_a_frozen_process_finds_its_deadlines_passed_when_it_goes_on(scheduler: Scheduler) -> None:
     sleeper = Process("sleeper")
     done = []

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.soak
-
 _ROOT = Path(__file__).parents[2]
 
 #: Within how many seeds each planted fault is found.

@@ -41,7 +41,7 @@ class Witness:
                 self._check_new(record.job, operation)
             elif known.job is not record.job:
                 old, known.job = known.job, record.job
-                if replace(old, run_at=record.job.run_at) == record.job:
+                if old.run_at != record.job.run_at and replace(old, run_at=record.job.run_at) == record.job:
                     self._ledger.check_moved(known)
                 else:
                     self._check_change(known, old, process, operation, arguments)

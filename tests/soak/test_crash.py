@@ -2,11 +2,7 @@
 
 from pathlib import Path
 
-import pytest
-
 from tests.soak.crash import CrashSoak
-
-pytestmark = pytest.mark.soak
 
 
 def test_nothing_that_a_service_said_turns_out_false_however_often_it_is_killed(tmp_path: Path) -> None:

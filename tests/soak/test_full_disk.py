@@ -2,11 +2,7 @@
 
 from pathlib import Path
 
-import pytest
-
 from tests.soak.full_disk import FullDiskSoak
-
-pytestmark = pytest.mark.soak
 
 
 def test_a_disk_that_fills_up_again_and_again_costs_no_job_and_no_attempt(tmp_path: Path) -> None:

@@ -8,8 +8,6 @@ from tests.soak import usage
 from tests.soak.leaks import LeakSoak
 from tests.soak.usage import Usage
 
-pytestmark = pytest.mark.soak
-
 WARM = Usage(threads=30, descriptors=40, processes=3, memory=50.0)
 
 

@@ -198,7 +198,9 @@ def test_an_outcome_changes_the_job_and_nothing_else(
         assert change.attempt == Attempt(job.attempt, recorded, START, LATER, error)
 
 
-@pytest.mark.parametrize("outcome", [DONE, FAILED, FAILED_FOR_GOOD, CANCELLED, INTERRUPTED], ids=lambda outcome: type(outcome).__name__)
+@pytest.mark.parametrize(
+    "outcome", [DONE, FAILED, FAILED_FOR_GOOD, CANCELLED, INTERRUPTED], ids=lambda outcome: type(outcome).__name__
+)
 def test_whoever_ran_to_an_end_is_no_suspect_and_not_alone_any_more(outcome: Outcome) -> None:
     job = ended(running(suspect=True, alone=True), outcome, LATER).job
     assert (job.suspect, job.alone) == (False, False)
@@ -340,7 +342,9 @@ def test_only_a_final_job_is_deleted(status: JobStatus) -> None:
 
 
 @pytest.mark.parametrize("asked", [False, True], ids=["", "asked to cancel"])
-@pytest.mark.parametrize("outcome", [DONE, FAILED, FAILED_FOR_GOOD, CANCELLED, INTERRUPTED], ids=lambda outcome: type(outcome).__name__)
+@pytest.mark.parametrize(
+    "outcome", [DONE, FAILED, FAILED_FOR_GOOD, CANCELLED, INTERRUPTED], ids=lambda outcome: type(outcome).__name__
+)
 def test_every_end_is_a_transition_that_is_allowed(outcome: Outcome, asked: bool) -> None:
     job = running(cancel_requested=asked)
     assert (job.status, ended(job, outcome, LATER).job.status) in ALLOWED

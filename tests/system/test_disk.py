@@ -15,8 +15,6 @@ from tests.eventually import eventually
 from tests.system.service import PATIENCE, ROOT, Answer, Service, run_to_end
 from tests.system.small_disk import SmallDisk
 
-pytestmark = pytest.mark.soak
-
 FULL = "The disk that holds the store is full"
 ON_DISK = "sqlite:disk/gofer.db"
 PAGE_SIZE = 2_048

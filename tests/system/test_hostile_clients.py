@@ -18,8 +18,6 @@ import pytest
 from tests.eventually import eventually
 from tests.system.service import PATIENCE, PROGRAM, Service
 
-pytestmark = pytest.mark.soak
-
 #: Seconds in which ``/health`` must be answered, whatever else goes on.
 SOON = 1.0
 #: Seconds after which the place of a waiting client that went away is free.

@@ -13,8 +13,6 @@ from tests.system.service import PATIENCE, Service
 from tests.worker.isolation import handlers
 from tests.worker.isolation.pid_file import pids_in
 
-pytestmark = pytest.mark.soak
-
 
 @pytest.fixture
 def isolated(start: Callable[..., Service]) -> Callable[..., Service]:

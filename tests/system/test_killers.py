@@ -17,8 +17,6 @@ from tests.eventually import eventually
 from tests.system import killers
 from tests.system.service import HANDLERS, PROGRAM, ROOT, Service
 
-pytestmark = pytest.mark.soak
-
 DEATH = "the service died (it crashed, was killed or ran out of memory)"
 EXIT_CODES = {"segfault": -signal.SIGSEGV, "kill": -signal.SIGKILL, "memory": -signal.SIGKILL}
 

@@ -4,11 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pytest
-
 from tests.system.service import Service
-
-pytestmark = pytest.mark.soak
 
 
 def test_five_hundred_jobs_on_one_slow_worker_all_complete_in_order(start: Callable[..., Service]) -> None:

@@ -13,8 +13,6 @@ import pytest
 from app.version import VERSION
 from tests.system.service import ROOT, Service, environment
 
-pytestmark = pytest.mark.soak
-
 PACKAGES = ("app", "worker", "store", "examples")
 
 

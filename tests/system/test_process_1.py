@@ -13,8 +13,6 @@ from tests import processes
 from tests.eventually import eventually
 from tests.system.service import HANDLERS, PROGRAM, Service
 
-pytestmark = pytest.mark.soak
-
 #: A new namespace, as root or as somebody who may pass for it; killed with whoever started it.
 _NAMESPACE = ("--pid", "--fork", "--mount-proc", "--kill-child")
 _WAYS = (("unshare", *_NAMESPACE), ("unshare", "--user", "--map-root-user", *_NAMESPACE))

@@ -9,8 +9,6 @@ import pytest
 
 from tests.system.service import Answer, Service
 
-pytestmark = pytest.mark.soak
-
 _CLIENTS = 30
 
 

@@ -24,8 +24,6 @@ from tests.eventually import eventually
 from tests.system.service import HANDLERS, PATIENCE, Answer, Service
 from tests.system.test_shutdown import ORDER
 
-pytestmark = pytest.mark.soak
-
 EACH_SIGNAL = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 
 #: Seconds that the stop of a full house may take: what is waited for in turn, and the slowness of the machine.

@@ -350,7 +350,16 @@ class TestAFailingStore:
         eventually(lambda: told)
 
     @pytest.mark.parametrize(
-        "operation", ["reserve_jobs", "release_expired", "count_queues", "delete_finished", "maintain", "record_notes"]
+        "operation",
+        [
+            "reserve_jobs",
+            "release_expired",
+            "count_queues",
+            "delete_finished",
+            "maintain",
+            "follow_clock",
+            "record_notes",
+        ],
     )
     def test_an_unknown_outcome_that_any_loop_meets_ends_the_process_and_readiness_says_so(
         self, new_harness: NewHarness, faulty: FaultyStore, operation: str, monkeypatch: pytest.MonkeyPatch

@@ -1,6 +1,7 @@
 """One job after the other, through a whole engine: how attempts begin and end."""
 
 import logging
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -10,10 +11,13 @@ import pytest
 
 from store.errors import IllegalTransition
 from store.job import AttemptStatus, Backoff, JobStatus
+from store.memory import MemoryStore
 from tests.eventually import eventually
+from tests.fake_clock import FakeClock
 from tests.worker.faulty_store import FaultyStore
 from tests.worker.harness import NewHarness
 from worker import Cancelled, Fail, JobContext, Retry
+from worker.loop import Loop
 
 #: No waiting between attempts.
 AT_ONCE = Backoff(base=0.0)
@@ -319,6 +323,46 @@ def test_a_timeout_shorter_than_all_others_is_not_slept_through(new_harness: New
     assert made.final(made.submit("sleep", 60, timeout=0.03, max_attempts=1)).status is JobStatus.FAILED
     made.engine.cancel(slow)
     made.final(slow)
+
+
+def test_a_deadline_is_not_late_because_the_store_was_slow(new_harness: NewHarness) -> None:
+    """It takes the watchdog half a minute to write the end of a hung job; another one's deadline comes 4 s after."""
+    clock = FakeClock()
+    slow = FaultyStore(MemoryStore(clock, random.Random(1)))
+    slow.run("finish_job", lambda: clock.advance(30.0))
+    made = new_harness(slow, clock=clock, workers=2).start()
+    watchdog = made.engine._parts.watchdog.loop
+    made.block_worker(timeout=10.0, max_attempts=1)
+    made.block_worker(timeout=45.0)
+    sleeps = sleeps_of(watchdog, lambda: slow.calls["finish_job"] > 0)
+    clock.advance(11.0)
+    watchdog.wake()
+    eventually(lambda: sleeps)
+    assert sleeps[0] == pytest.approx(4.0)
+
+
+def test_the_watchdog_does_not_sleep_for_long_while_jobs_run(new_harness: NewHarness) -> None:
+    """If the process stands still just before it sleeps, it sleeps past the deadlines of jobs that begin later."""
+    made = new_harness()
+    sleeps = sleeps_of(made.engine._parts.watchdog.loop, lambda: made.engine.stats()["busy"] > 0)
+    made.start().block_worker(timeout=3600.0)
+    eventually(lambda: sleeps)
+    assert sleeps[0] == 10.0
+
+
+def sleeps_of(loop: Loop, counts: Callable[[], bool]) -> list[float | None]:
+    """What each turn from now on returns, once it ``counts`` at the turn's end."""
+    sleeps: list[float | None] = []
+    inner = loop._turn
+
+    def noted() -> float | None:
+        seconds = inner()
+        if counts():
+            sleeps.append(seconds)
+        return seconds
+
+    loop._turn = noted
+    return sleeps
 
 
 def test_the_deadline_is_told_in_utc(new_harness: NewHarness) -> None:

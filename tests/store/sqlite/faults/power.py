@@ -3,7 +3,7 @@
 import random
 from collections.abc import Iterator, Mapping
 
-from tests.store.sqlite.faults.recorder import Event, Link, Mark, Sync, SyncNames, Truncate, Write
+from tests.store.sqlite.faults.recorder import Event, FailedSync, Link, Mark, Sync, SyncNames, Truncate, Write
 
 #: Bytes that a disk writes as a whole, or not at all.
 _SECTOR = 512
@@ -32,6 +32,8 @@ class Remains:
                 self._unsafe[file].append((self._events, event))
             case Sync(file, covers):
                 self._sync(file, covers)
+            case FailedSync(file, covers):
+                self._unsafe[file] = [each for each in self._unsafe[file] if each[0] >= covers]
             case Link(_, file):
                 if file is not None:
                     self._safe[file], self._unsafe[file] = bytearray(), []

@@ -1,5 +1,6 @@
 """A VFS that writes down all that SQLite does to its files, so that a power cut can be played at any point of it."""
 
+import errno
 import os
 import threading
 from pathlib import Path
@@ -34,6 +35,13 @@ class Sync(NamedTuple):
     covers: int
 
 
+class FailedSync(NamedTuple):
+    """A file's data, as of an earlier event, will not reach the disk any more, although it can be read."""
+
+    file: int
+    covers: int
+
+
 class Link(NamedTuple):
     """A name got another file, or none."""
 
@@ -54,7 +62,7 @@ class Mark(NamedTuple):
     told: object
 
 
-Event = Write | Truncate | Sync | Link | SyncNames | Mark
+Event = Write | Truncate | Sync | FailedSync | Link | SyncNames | Mark
 
 
 class Recorder(apsw.VFS):
@@ -67,6 +75,8 @@ class Recorder(apsw.VFS):
         self.name = f"gofer-recorder-{id(self)}"
         super().__init__(self.name, "unix")
         self._lies = lies
+        #: The store's own syncs fail. As on Linux, nothing is left to be synced then.
+        self.fails = False
         # guards: everything below, and that the order of events is that in which they happened
         self.lock = threading.RLock()
         self.events: list[Event] = []
@@ -85,7 +95,10 @@ class Recorder(apsw.VFS):
         covers = len(self.events)
         os.sched_yield()
         with self.lock:
-            self.events.append(Sync(self._numbers[os.fstat(descriptor).st_ino], covers))
+            kind = FailedSync if self.fails else Sync
+            self.events.append(kind(self._numbers[os.fstat(descriptor).st_ino], covers))
+        if self.fails:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     def fsync(self, descriptor: int) -> None:
         """Stands in for os.fsync of a directory."""
