@@ -44,6 +44,10 @@ _SINGLE = (b"\nhost:", b"\nauthorization:", b"\nidempotency-key:", b"\ncontent-l
 
 #: What may be asked for (RFC 9112, section 3.2), in the characters that may stand there.
 _TARGET = re.compile(r"""(?:/|https?://)[!"$-~]*|\*""", re.IGNORECASE)
+#: What waitress may see of a first line, and may not see of a header: on another line, and on much padding, its own
+#: patterns would try for seconds or minutes, and the loop stand still.
+_FIRST_LINE = re.compile(rb"[^ ]+ [^ ]+(?: HTTP/[0-9.]+)?")
+_PADDING = re.compile(rb":[ \t]{100}")
 _CODING = re.compile(rb"\ntransfer-encoding:[ \t]*([^\r]*?)[ \t]*\r")
 
 _PROBLEMS = MappingProxyType(
@@ -75,6 +79,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
 
     def parse_header(self, header_plus: bytes) -> None:
         """Parse the first line and the headers. Raises ParsingError."""
+        self._refuse_laborious(header_plus)
         try:
             super().parse_header(header_plus)
         except ValueError as error:  # an address such as http://[ or a length of 5,000 digits
@@ -83,12 +88,18 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
         if self.chunked:
             self.body_rcv = Chunks(self.body_rcv.buf)
 
+    def _refuse_laborious(self, head: bytes) -> None:
+        if not _FIRST_LINE.fullmatch(head.partition(b"\r\n")[0].rstrip()):
+            raise ParsingError("The first line must be a method, a target and a version, with one space between them")
+        if b"\n " in head or b"\n\t" in head:  # RFC 9112, section 5.2
+            raise ParsingError("A header must stand on one line")
+        if _PADDING.search(head):
+            raise ParsingError("A header's value must not begin with more than 99 spaces")
+
     def _refuse_ambiguity(self, head: bytes) -> None:
         # Whatever else it says it is, waitress reads as HTTP/1.0.
         if self.version not in ("1.1", "1.0"):
             raise ParsingError("The version must be HTTP/1.1 or HTTP/1.0")
-        if b"\n " in head or b"\n\t" in head:  # RFC 9112, section 5.2
-            raise ParsingError("A header must stand on one line")
         if any(head.count(name) > 1 for name in _SINGLE):
             raise ParsingError("Host, Authorization, Idempotency-Key and Content-Length may be given only once")
         if self.version == "1.1" and "HOST" not in self.headers:  # RFC 9112, section 3.2
@@ -140,7 +151,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
         """Take it from the ``head`` that came, as far as it did: for want of one, waitress has made one up."""
         self.command = self.path = ""
         with suppress(ParsingError, ValueError):
-            super().parse_header(head.lstrip().partition(b"\r\n")[0] + b"\r\n")
+            self.parse_header(head.lstrip().partition(b"\r\n")[0] + b"\r\n")
 
     def _refuse_body(self) -> None:
         """Keep nothing of what comes of it."""

@@ -3,6 +3,10 @@
 from waitress.receiver import ChunkedReceiver  # type: ignore[import-untyped]
 from waitress.utilities import BadRequest  # type: ignore[import-untyped]
 
+#: Bytes of a line that is no chunk's data. waitress keeps an unfinished one, as long as it may be, and goes
+#: over it again each time that more of it comes.
+_LONGEST_LINE = 1024
+
 
 class Chunks(ChunkedReceiver):  # type: ignore[misc]
     """Puts a body together from its chunks.
@@ -13,6 +17,8 @@ class Chunks(ChunkedReceiver):  # type: ignore[misc]
 
     #: The last byte of the unfinished line; empty at the beginning of one.
     _before = b""
+    #: Bytes of it.
+    _length = 0
 
     def received(self, data: bytes) -> int:
         """Take in ``data``; return how many bytes of it belong to this body, all of them after an error."""
@@ -28,7 +34,13 @@ class Chunks(ChunkedReceiver):  # type: ignore[misc]
 
     def _received_line(self, data: bytes) -> int:
         """Take in a line that does not belong to a chunk's data, or what has come of it."""
+        self._length += len(data)
+        if self._length > _LONGEST_LINE:
+            self.error = BadRequest("A line of a chunked body is too long")
+            return len(data)
         is_whole = data.endswith(b"\n")
+        if is_whole:
+            self._length = 0
         end = (self._before + data)[-2:]
         self._before = b"" if is_whole else data[-1:]
         was_last = self.all_chunks_received

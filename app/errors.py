@@ -13,6 +13,7 @@ from flask import Flask, Response, request
 from msgspec import UNSET, UnsetType
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
+from app import keys
 from store.errors import GoferError, OutcomeUnknown
 
 _log = logging.getLogger(__name__)
@@ -189,7 +190,8 @@ def unexpected(error: Exception) -> Response:
     """The answer to a bug: logged here, once, and kept from the client."""
     # By its name the request's line in the log is found.
     fields = {"id": request.headers.get("X-Request-Id")}
-    _log.error("%s %s failed", request.method, ascii(request.path), exc_info=error, extra=fields)
+    path = ascii(keys.masked(request.path))
+    _log.error("%s %s failed", request.method, path, exc_info=error, extra=fields)
     return response_to(Problem("internal", "the service's log says more"))
 
 

@@ -47,12 +47,16 @@ class Maintainer:
         if setting != self._setting:
             self._set_by += setting - self._setting
             self._setting, self._rounds_left = setting, _ROUNDS
+            # What the dispatcher knows of times is of before. The store reckons right from now on.
+            self._dispatcher.request_feed(self._queues)
 
     def _follow(self) -> float:
         followed = self._store.follow_clock(_BATCH)
         self._moved += followed.moved
-        # After the store: what the dispatcher knows of times is of before.
-        self._dispatcher.request_feed(self._queues)
+        # After the store. Set back, jobs that are due can be had as they are moved; set forward, none becomes due by
+        # that, and until all are moved a look meets every job that only seems to be due.
+        if followed.is_complete or self._set_by < 0:
+            self._dispatcher.request_feed(self._queues)
         if not followed.is_complete:
             return _PAUSE
         self._rounds_left -= 1

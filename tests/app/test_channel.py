@@ -2,12 +2,15 @@
 
 import re
 import socket
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
+from waitress.adjustments import Adjustments  # type: ignore[import-untyped]
 from waitress.buffers import BytesIOBasedBuffer as BytesBuffer  # type: ignore[import-untyped]
 
+from app.channel import Parser
 from app.chunks import Chunks
 from app.server import CannotListen, HttpServer, listen
 from store.clock import SystemClock
@@ -125,6 +128,41 @@ def test_whatever_else_names_what_is_asked_for_is_taken(port: int, target: bytes
         assert client.read().status == 200
 
 
+#: Heads on which waitress's patterns take from a second to minutes.
+LABORIOUS = {
+    "target in two": b"GET a://" + b"1" * 4000 + b" x HTTP/1.1\r\nHost: a\r\n\r\n",
+    "target in two of a head that is too large": b"GET a://" + b"1" * 4000 + b" x HTTP/1.1\r\nX: " + b"x" * 70_000,
+    "padding": b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b" " * 30_000 + b"x\r\n\r\n",
+    "padding of tabs": b"GET / HTTP/1.1\r\nHost: a\r\nX:" + b"\t" * 30_000 + b"\0\r\n\r\n",
+    "padding on the next line": b"GET / HTTP/1.1\r\nHost: a\r\nX:\r\n" + b" " * 30_000 + b"x\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("way", LABORIOUS)
+def test_no_head_takes_long_to_be_read(way: str) -> None:
+    """Measured in this thread's time, which others do not lengthen: some 2 ms, or more than a second."""
+    parser = Parser(Adjustments(max_request_header_size=65_536), 0.0, lambda _: False)
+    before = time.thread_time()
+    parser.received(LABORIOUS[way])
+
+    assert parser.error.code in (400, 431)
+    assert time.thread_time() - before < 0.5
+
+
+@pytest.mark.parametrize("way", ["target in two", "padding"])
+def test_and_it_is_refused_as_malformed(port: int, way: str) -> None:
+    with Conversation(port) as client:
+        client.send(LABORIOUS[way])
+        assert client.read().status == 400
+        assert client.is_over()
+
+
+def test_a_header_may_be_padded_a_little(port: int) -> None:
+    with Conversation(port) as client:
+        client.send(b"GET / HTTP/1.1\r\nHost:" + b" " * 99 + b"a" + b" " * 1000 + b"\r\n\r\n")
+        assert client.read().status == 200
+
+
 #: Bodies that could end elsewhere for another reader.
 AMBIGUOUS_CHUNKS = [
     b"3\n\r\nabc\r\n0\r\n\r\n",
@@ -177,6 +215,32 @@ def test_chunks_are_put_together_however_they_come(piece: int) -> None:
     assert buffer.get() == b"a\nb\r\n0\r\n\r\nabcde"
     assert taken == len(sent)
     assert body.received(b"GET") == 0
+
+
+@pytest.mark.parametrize("before", [b"", b"3;name=", b"3\r\nabc\r\n", b"0\r\n", b"0\r\nName: "])
+def test_a_line_of_chunks_that_does_not_end_is_refused_and_not_kept(before: bytes) -> None:
+    body = Chunks(BytesBuffer())
+    body.received(before)
+    for _ in range(100):
+        body.received(b"1" * 1000)
+
+    assert body.error.body == "A line of a chunked body is too long"
+    assert len(body.control_line + body.trailer) < 2000
+
+
+def test_who_sends_one_all_the_same_gets_that_answer(port: int) -> None:
+    with Conversation(port) as client:
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;")
+        client.send(b"x" * 15_000_000)
+
+        assert client.read().status == 400
+
+
+def test_many_chunks_with_extensions_are_taken() -> None:
+    body = Chunks(BytesBuffer())
+    body.received(b"1;name=value\r\nx\r\n" * 1000 + b"0\r\n\r\n")
+
+    assert (body.completed, len(body)) == (True, 1000)
 
 
 def test_what_follows_the_last_chunk_is_the_next_request() -> None:

@@ -11,7 +11,7 @@ import app.config
 import app.health_check
 import app.server  # noqa: F401
 import worker.errors  # noqa: F401
-from app import errors
+from app import errors, keys
 from app.errors import KINDS, UNANSWERED, FieldError, Problem
 from store.errors import GoferError, JobNotFound, OutcomeUnknown, StoreFull
 
@@ -64,15 +64,16 @@ class Failing:
         self.error: Exception = Exception()
         flask = Flask("failing")
         errors.register(flask, self.fatal.append)
+        flask.get("/<path:_>")(self.call)
         flask.get("/")(self.call)
         self.client = flask.test_client()
 
-    def call(self) -> str:
+    def call(self, _: str = "") -> str:
         raise self.error
 
-    def get(self, error: Exception) -> tuple[int, dict[str, object], dict[str, str]]:
+    def get(self, error: Exception, path: str = "/") -> tuple[int, dict[str, object], dict[str, str]]:
         self.error = error
-        response = self.client.get("/")
+        response = self.client.get(path)
         assert response.content_type == "application/problem+json"
         return response.status_code, json.loads(response.data), dict(response.headers)
 
@@ -116,3 +117,11 @@ def test_a_bug_is_logged_once_and_not_shown(
     assert "secret" not in json.dumps(body)
     assert [record.getMessage() for record in caplog.records] == ["GET '/' failed"]
     assert caplog.records[0].exc_info is not None
+
+
+def test_a_key_that_stands_in_the_path_by_mistake_is_not_logged(
+    failing: Failing, caplog: pytest.LogCaptureFixture
+) -> None:
+    failing.get(ZeroDivisionError(), f"/jobs/{keys.new_key()}")
+
+    assert [record.getMessage() for record in caplog.records] == ["GET '/jobs/gofer_***' failed"]

@@ -43,12 +43,13 @@ def _claim_before_commit() -> AbstractContextManager[None]:
 
     def answer(self: MemoryStore, job_id: str, lease: Lease, *, alone: bool = False) -> Job | None:
         uncommitted.pop(id(self), lambda: None)()
-        record = self._records.get(job_id)
-        may = record and self._may_claim_locked(record.job, lease.owner, self._clock.now(), alone=alone)
+        with self._open():
+            record, now = self._records.get(job_id), self._moment.now
+        may = record and self._may_claim_locked(record.job, lease.owner, now, alone=alone)
         if not record or not may:
             return claim_job(self, job_id, lease, alone=alone)
         uncommitted[id(self)] = lambda: claim_job(self, job_id, lease, alone=alone)
-        return transitions.claimed(record.job, self._clock.now(), alone=alone)
+        return transitions.claimed(record.job, now, alone=alone)
 
     return _in_place_of(MemoryStore, "claim_job", answer)
 

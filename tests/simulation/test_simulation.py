@@ -36,6 +36,7 @@ def test_a_planted_fault_is_found(fault: str) -> None:
     ended = simulate("--seeds", str(SEEDS_NEEDED[fault]), "--planted", fault, "--stop")
 
     assert ended.returncode == 1, ended.stdout + ended.stderr
+    assert "Error" not in ended.stdout  # By what it does, not because the plant itself does not work.
 
 
 def test_a_seed_replays_step_by_step() -> None:

@@ -5,19 +5,27 @@ import random
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from store.errors import StoreUnavailable
 from store.job import AttemptStatus, JobStatus
 from store.memory import MemoryStore
+from store.sqlite import SqliteStore
+from store.transitions import Failed
 from tests.eventually import eventually
 from tests.fake_clock import START, FakeClock
+from tests.store.samples import BOOM, OURS, create_processing, finish
 from tests.worker.faulty_store import FaultyStore
 from tests.worker.harness import Harness, NewHarness, new_job
+from worker.dispatcher import Dispatcher
 from worker.errors import Retry
+from worker.job_queue import JobQueue
 from worker.loop import Loop
+from worker.maintainer import Maintainer
 
 HOUR = 3600.0
 EITHER_WAY = pytest.mark.parametrize("jump", [HOUR, -HOUR], ids=["forward", "back"])
@@ -212,6 +220,33 @@ def test_it_is_told_once(
     turn(loop_of(made, "gofer-maintainer"), 3)
     told = [record.getMessage() for record in caplog.records if record.name == "worker.maintainer"]
     assert told == [f"the wall clock was set {way} by 3600.0 s; 2 waiting jobs were moved along"]
+
+
+@pytest.mark.parametrize(("jump", "all_along"), [(HOUR, False), (-HOUR, True)], ids=["forward", "back"])
+def test_queues_are_looked_at_while_jobs_are_moved_only_if_that_finds_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: float, all_along: bool
+) -> None:
+    """Each look meets every job that is not moved yet and only seems to be due, and holds up all who write."""
+    monkeypatch.setattr("worker.maintainer._BATCH", 1)
+    clock = FakeClock()
+    with closing(SqliteStore(tmp_path / "gofer.db", clock, random.Random(1))) as store:
+        for _ in range(3):
+            finish(store, create_processing(store), Failed(BOOM, retry_in=60))
+        dispatcher = Dispatcher(
+            store, clock, {"default": JobQueue("default", threading.Event(), clock.monotonic)}, OURS
+        )
+        dispatcher.open()
+        dispatcher.loop._turn()
+        maintainer = Maintainer(store, clock, dispatcher, ["default"])
+        maintainer._turn()  # As at each start.
+        assert dispatcher._wanted()
+        clock.jump(jump)
+        looks = []
+        while maintainer._turn() < 1:
+            looks.append(bool(dispatcher._wanted()))
+        assert looks == [True, *[all_along] * (len(looks) - 1)]
+        assert len(looks) >= 3
+        assert dispatcher._wanted(), "at the end"
 
 
 def test_a_store_that_fails_meanwhile_follows_later(

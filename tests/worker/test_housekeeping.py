@@ -1,13 +1,15 @@
 """Leases, retention and the engine's check on itself."""
 
+import random
 import threading
 import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from store.job import AttemptStatus, JobStatus
+from store.job import AttemptStatus, Backoff, JobStatus
 from store.leases import Lease
+from store.memory import MemoryStore
 from store.transitions import Completed
 from tests.eventually import eventually
 from tests.fake_clock import FakeClock
@@ -55,6 +57,27 @@ class TestLeases:
         eventually(lambda: made.engine.stats()["busy"] == 0)
         assert faulty.calls["finish_job"] == 0
         assert made.job(job_id).status is JobStatus.PROCESSING
+
+    def test_a_handler_is_told_when_its_own_process_finds_its_lease_run_out(self, new_harness: NewHarness) -> None:
+        """The process stands still after it renewed its leases, ends one as run out, and buffers the job again."""
+        clock = FakeClock()
+        faulty = FaultyStore(MemoryStore(clock, random.Random(1)))
+        made = new_harness(faulty, clock=clock).start()
+        job_id = made.submit("sleep", 60, timeout=3600.0, backoff=Backoff(base=0.0))
+        eventually(lambda: made.engine.stats()["busy"] == 1)
+
+        def buffer_again() -> None:
+            made.engine._parts.dispatcher.request_feed(["default"])
+            eventually(lambda: made.engine.stats()["buffered"] == 1)
+
+        def stand_still() -> None:
+            clock.advance(60.0)
+            faulty.run("release_expired", buffer_again, after=True)
+
+        faulty.run("renew_leases", stand_still, after=True)
+        eventually(lambda: made.job(job_id).attempt == 2)
+        assert made.store.list_attempts(job_id)[0].status is AttemptStatus.CRASHED
+        assert faulty.calls["finish_job"] == 0
 
     def test_buffered_jobs_that_were_never_reserved_stay_and_run(
         self, new_harness: NewHarness, faulty: FaultyStore
