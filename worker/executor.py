@@ -171,7 +171,8 @@ class Executor:
 
     def _return(self, queue: str, job_id: str) -> None:
         """Nothing came of claiming this job: it may be cancelled, paused, or for later."""
-        # One that runs here, or that another worker is about to run, has nothing to give back.
+        # One that another worker is about to run has nothing to give back. If it runs here, the store knows whether
+        # that is its current attempt, which has nothing to give back either, or one that was ended meanwhile.
         if self._running.forget(job_id):
             self._dispatcher.release_later(queue, [job_id])
 

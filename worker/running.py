@@ -81,19 +81,22 @@ class RunningJobs:
             self._claims[job_id] += 1
 
     def forget(self, job_id: str) -> bool:
-        """The claim came to nothing; whether nobody else here runs or claims the job."""
+        """The claim came to nothing; whether nobody else here is claiming the job."""
         with self._lock:
             self._end_claim_locked(job_id)
-            return job_id not in self._runs and job_id not in self._claims
+            return job_id not in self._claims
 
     def begin(self, run: Run) -> None:
         """The claim succeeded, and the handler is about to be called."""
         with self._lock:
+            superseded = self._runs.get(run.job.id)
             self._runs[run.job.id] = run
             reason = self._stop_all
             if self._stop_requested_early.get(run.job.id) == run.job.attempt:
                 reason = StopReason.CANCEL
             self._end_claim_locked(run.job.id)
+        if superseded:  # The store has ended that attempt, and nobody else would tell it.
+            self.request_stop(superseded, StopReason.LEASE_LOST)
         if reason:
             self.request_stop(run, reason)
 

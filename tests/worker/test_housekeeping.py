@@ -79,6 +79,25 @@ class TestLeases:
         assert made.store.list_attempts(job_id)[0].status is AttemptStatus.CRASHED
         assert faulty.calls["finish_job"] == 0
 
+    def test_a_job_is_not_left_lying_because_its_old_handler_still_runs(self, new_harness: NewHarness) -> None:
+        """Others ended both attempts. A worker is to claim one of the jobs with an outcome, which is refused."""
+        clock = FakeClock()
+        made = new_harness(clock=clock, workers=2).start()
+        (reaper,) = [loop for loop in made.engine._parts.services if loop.name == "gofer-reaper"]
+        reaper.stop()  # It would notice what happens next.
+        assert reaper.join(5)
+        sleeping = made.submit("sleep", 60, timeout=3600.0, backoff=Backoff(base=0.0))
+        eventually(lambda: made.engine.stats()["busy"] == 1)
+        blocker = made.block_worker(timeout=3600.0, backoff=Backoff(base=0.0))
+        clock.advance(60.0)
+        assert len(made.store.release_expired().crashed) == 2
+        made.engine._parts.dispatcher.request_feed(["default"])
+        eventually(lambda: made.engine.stats()["buffered"] == 2)
+        made.gate.set()
+        made.final(blocker)
+        eventually(lambda: made.job(sleeping).attempt == 2)
+        assert made.job(sleeping).status is JobStatus.PROCESSING
+
     def test_buffered_jobs_that_were_never_reserved_stay_and_run(
         self, new_harness: NewHarness, faulty: FaultyStore
     ) -> None:

@@ -43,8 +43,17 @@ def test_a_second_claim_leaves_the_run_alone(running: RunningJobs) -> None:
     run = begun(running)
     running.expect("job-1")
     assert running.runs() == [run]
-    assert not running.forget("job-1")
+    assert running.forget("job-1")  # The store knows whether the run is of the current attempt.
     assert (running.ids(), running.runs()) == (["job-1"], [run])
+
+
+def test_an_attempt_that_begins_ends_one_of_its_job_that_the_store_has_ended(running: RunningJobs) -> None:
+    superseded = begun(running)
+    run = begun(running)
+    assert superseded.context.cancelled.is_set()
+    assert superseded.reason is StopReason.LEASE_LOST
+    assert not run.context.cancelled.is_set()
+    assert running.runs() == [run]
 
 
 def test_of_two_claims_the_one_that_fails_leaves_the_other_alone(running: RunningJobs) -> None:
@@ -88,6 +97,7 @@ def test_a_cancel_that_came_during_a_claim_does_not_reach_a_later_attempt(runnin
 def test_a_cancel_of_an_attempt_that_is_about_to_begin_passes_the_one_before_it(running: RunningJobs) -> None:
     """The outcome of the first is written, and the second is claimed before the first is off the book."""
     first = begun(running)
+    assert running.claim_outcome(first)
     running.expect("job-1")
     running.cancel("job-1", 2)
     second = a_run(attempt=2)
