@@ -94,8 +94,9 @@ class Instance:
 
     def request_stop(self) -> None:
         """As SIGTERM."""
+        if self._has_started and not self._stop_requested:
+            self.world.scheduler.wake(self._main)  # It waits for this, and for nothing else.
         self._stop_requested = True
-        self.world.scheduler.wake(self._main)
 
     def _live(self) -> None:
         """The main thread of a process."""
