@@ -105,7 +105,7 @@ def assemble(
     running = RunningJobs()
     abandoned = AbandonedThreads(max_abandoned)
     queues = {name: JobQueue(name, stop, clock.monotonic) for name in sizes}
-    dispatcher = Dispatcher(store, clock, queues, lease)
+    dispatcher = Dispatcher(store, clock, queues, running, lease)
     intake = Intake(
         store=store,
         lease=lease,

@@ -6,9 +6,11 @@ from datetime import datetime
 
 from store.clock import Clock
 from store.leases import Lease
-from store.protocol import JobStore
+from store.protocol import DueJob, JobStore
 from worker.job_queue import JobQueue
 from worker.loop import Loop
+from worker.outcome import StopReason
+from worker.running import Run, RunningJobs
 
 #: Seconds that it sleeps at most. Waiting is done on the monotonic clock, ``run_at`` is on the wall
 #: clock: when the latter is set, the maintainer has every queue looked at. Every queue is looked at
@@ -24,10 +26,13 @@ class Dispatcher:
     *after* the store knows; a turn that begins later finds the job.
     """
 
-    def __init__(self, store: JobStore, clock: Clock, queues: Mapping[str, JobQueue], lease: Lease) -> None:
+    def __init__(
+        self, store: JobStore, clock: Clock, queues: Mapping[str, JobQueue], running: RunningJobs, lease: Lease
+    ) -> None:
         self._store = store
         self._clock = clock
         self._queues = queues
+        self._running = running
         self._lease = lease
         self._lock = threading.Lock()
         # guards: everything below
@@ -120,17 +125,30 @@ class Dispatcher:
 
     def _feed(self, queue: JobQueue) -> None:
         room = queue.begin_feed()
+        runs = self._running.runs()
         try:
             # Without room, too, a reservation of nothing tells when the next job is due.
             found = self._store.reserve_jobs(queue.name, room, self._lease)
         except BaseException:
             queue.fill([], more=True)  # It goes on wanting to be fed.
             raise
+        self._end_superseded(runs, found.jobs)
         left = queue.fill(found.jobs, more=len(found.jobs) >= room)
         if left:
             self.release_later(queue.name, left)
         if found.next_run_at is not None:
             self._remember(queue.name, found.next_run_at)
+
+    def _end_superseded(self, runs: Sequence[Run], reserved: Sequence[DueJob]) -> None:
+        """Tell handlers to end whose jobs are pending again: their attempts were ended while the process stood still.
+
+        The reaper would not notice: it renews leases by job, and these jobs are held here again. ``runs`` are those of
+        before the reservation; one that began later is none of these attempts.
+        """
+        job_ids = {job.id for job in reserved}
+        for run in runs:
+            if run.job.id in job_ids:
+                self._running.request_stop(run, StopReason.LEASE_LOST)
 
     def _remember(self, queue: str, run_at: datetime) -> bool:
         """Whether ``run_at`` is earlier than what is known of the queue, and so is known now."""

@@ -130,8 +130,10 @@ class Engine:
         if job.status is JobStatus.PROCESSING:
             self._parts.running.cancel(job_id, job.attempt)
         else:
-            if queue := self._parts.queues.get(job.queue):
-                queue.discard([job_id])
+            queue = self._parts.queues.get(job.queue)
+            if queue and (gone := queue.discard([job_id])):
+                # Somebody may have retried it meanwhile, and had it buffered again.
+                self._parts.dispatcher.release_later(job.queue, gone)
             self._parts.finals.announce(job_id)
         return job
 

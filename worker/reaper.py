@@ -1,7 +1,7 @@
 """Keeps this process's leases alive, and takes back what others let run out."""
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from store.job import JobStatus
 from store.leases import Lease
@@ -68,20 +68,9 @@ class Reaper:
         # Only the store knew of these reservations, so that nobody else looks for their jobs.
         if expired.freed_queues:
             self._dispatcher.request_feed(expired.freed_queues)
-        if expired.crashed:
-            self._tell({(job.id, job.attempt) for job in expired.crashed})
         for job in expired.crashed:
             log.warning("attempt %d of job %s ended: its lease ran out", job.attempt, job.id)
             if job.status is JobStatus.PENDING:
                 self._dispatcher.note_due(job.queue, job.run_at)
             else:
                 self._finals.announce(job.id)
-
-    def _tell(self, ended: Collection[tuple[str, int]]) -> None:
-        """Tell our own handlers among these: the process stood still since their leases were renewed.
-
-        The next renewal may miss nothing, for by then their jobs may be reserved here again.
-        """
-        for run in self._running.runs():
-            if (run.job.id, run.job.attempt) in ended:
-                self._running.request_stop(run, StopReason.LEASE_LOST)

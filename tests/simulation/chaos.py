@@ -7,6 +7,8 @@ from tests.simulation.instance import Instance, World
 
 #: Seconds. All are even, so that no jumps that are noticed together come to a single second, which is not followed.
 _JUMPS = (-3600.0, -6.0, 2.0, 44.0, 3600.0)
+#: Seconds between two jumps at least: one that is undone before anybody looks is not noticed, and not promised to be.
+_JUMP_GAP = 1.5
 
 
 class Chaos:
@@ -21,6 +23,7 @@ class Chaos:
         self._instances = instances
         self._seconds = seconds
         self._kinds = kinds
+        self._jumped_at = -_JUMP_GAP
 
     def run(self) -> None:
         """Called by a thread of its own process; returns after the harm is done."""
@@ -34,6 +37,8 @@ class Chaos:
     def heal(self) -> None:
         """Let everything work from now on, and no more be asked for."""
         world = self._world
+        if (left := self._jumped_at + _JUMP_GAP - world.scheduler.now) > 0:
+            world.scheduler.sleep(left)
         world.faults.stop()
         world.clock.set_right()
         world.ledger.note_jump()
@@ -45,7 +50,8 @@ class Chaos:
     def _harm(self, kind: str) -> None:
         instance = self._rng.choice(self._instances)
         match kind:
-            case "jump":
+            case "jump" if self._world.scheduler.now >= self._jumped_at + _JUMP_GAP:
+                self._jumped_at = self._world.scheduler.now
                 seconds = self._rng.choice(_JUMPS)
                 self._say(f"the wall clock jumps by {seconds:g} s")
                 self._world.clock.jump(seconds)

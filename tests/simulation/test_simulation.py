@@ -16,7 +16,7 @@ SEEDS_NEEDED = {
     "lost-wake-up": 100,
     "lease-not-renewed": 25,
     "clock-not-followed": 50,
-    "clock-not-noticed": 250,
+    "clock-not-noticed": 500,
 }
 
 

@@ -26,6 +26,7 @@ from worker.errors import Retry
 from worker.job_queue import JobQueue
 from worker.loop import Loop
 from worker.maintainer import Maintainer
+from worker.running import RunningJobs
 
 HOUR = 3600.0
 EITHER_WAY = pytest.mark.parametrize("jump", [HOUR, -HOUR], ids=["forward", "back"])
@@ -233,7 +234,7 @@ def test_queues_are_looked_at_while_jobs_are_moved_only_if_that_finds_some(
         for _ in range(3):
             finish(store, create_processing(store), Failed(BOOM, retry_in=60))
         dispatcher = Dispatcher(
-            store, clock, {"default": JobQueue("default", threading.Event(), clock.monotonic)}, OURS
+            store, clock, {"default": JobQueue("default", threading.Event(), clock.monotonic)}, RunningJobs(), OURS
         )
         dispatcher.open()
         dispatcher.loop._turn()

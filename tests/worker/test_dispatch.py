@@ -265,6 +265,25 @@ def test_past_the_backlog_limit_submissions_are_refused_until_there_is_room(new_
 # A store that fails
 
 
+def test_a_job_that_is_retried_before_its_cancel_has_emptied_the_buffer_runs(
+    new_harness: NewHarness, faulty: FaultyStore
+) -> None:
+    """The store has cancelled it; somebody else retries it, and it is reserved again under the hands of the first."""
+    made = new_harness(faulty).start()
+    made.block_worker()
+    job_id = made.submit()
+
+    def retry() -> None:
+        reserved = faulty.calls["reserve_jobs"]
+        made.engine.retry(job_id)
+        eventually(lambda: faulty.calls["reserve_jobs"] > reserved and made.engine._parts.queues["default"].accepts)
+
+    faulty.run("cancel_job", retry, after=True)
+    made.engine.cancel(job_id)
+    made.gate.set()
+    assert made.final(job_id).status is JobStatus.COMPLETED
+
+
 @pytest.mark.usefixtures("short_waits")
 class TestAFailingStore:
     def test_a_job_whose_submission_failed_is_not_there(self, new_harness: NewHarness, faulty: FaultyStore) -> None:

@@ -24,6 +24,13 @@ def busy_reaper(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.reaper.INTERVAL", 0.01)
 
 
+def stop_reaper(made: Harness) -> None:
+    """It would notice what is to happen."""
+    (reaper,) = [loop for loop in made.engine._parts.services if loop.name == "gofer-reaper"]
+    reaper.stop()
+    assert reaper.join(5)
+
+
 @pytest.mark.usefixtures("busy_reaper")
 class TestLeases:
     def test_those_of_running_and_buffered_jobs_are_renewed(
@@ -58,45 +65,42 @@ class TestLeases:
         assert faulty.calls["finish_job"] == 0
         assert made.job(job_id).status is JobStatus.PROCESSING
 
-    def test_a_handler_is_told_when_its_own_process_finds_its_lease_run_out(self, new_harness: NewHarness) -> None:
-        """The process stands still after it renewed its leases, ends one as run out, and buffers the job again."""
+    def test_a_handler_is_told_when_its_job_is_reserved_here_again(self, new_harness: NewHarness) -> None:
+        """Others ended its attempt while the process stood still; the next renewal would miss nothing."""
         clock = FakeClock()
-        faulty = FaultyStore(MemoryStore(clock, random.Random(1)))
-        made = new_harness(faulty, clock=clock).start()
+        made = new_harness(clock=clock).start()
+        stop_reaper(made)
         job_id = made.submit("sleep", 60, timeout=3600.0, backoff=Backoff(base=0.0))
         eventually(lambda: made.engine.stats()["busy"] == 1)
-
-        def buffer_again() -> None:
-            made.engine._parts.dispatcher.request_feed(["default"])
-            eventually(lambda: made.engine.stats()["buffered"] == 1)
-
-        def stand_still() -> None:
-            clock.advance(60.0)
-            faulty.run("release_expired", buffer_again, after=True)
-
-        faulty.run("renew_leases", stand_still, after=True)
+        clock.advance(60.0)
+        assert made.store.release_expired().crashed
+        made.engine._parts.dispatcher.request_feed(["default"])
         eventually(lambda: made.job(job_id).attempt == 2)
-        assert made.store.list_attempts(job_id)[0].status is AttemptStatus.CRASHED
-        assert faulty.calls["finish_job"] == 0
 
     def test_a_job_is_not_left_lying_because_its_old_handler_still_runs(self, new_harness: NewHarness) -> None:
-        """Others ended both attempts. A worker is to claim one of the jobs with an outcome, which is refused."""
-        clock = FakeClock()
-        made = new_harness(clock=clock, workers=2).start()
-        (reaper,) = [loop for loop in made.engine._parts.services if loop.name == "gofer-reaper"]
-        reaper.stop()  # It would notice what happens next.
-        assert reaper.join(5)
-        sleeping = made.submit("sleep", 60, timeout=3600.0, backoff=Backoff(base=0.0))
+        """Others ended its attempt. A worker is to claim it with an outcome, which is refused."""
+        clock, release = FakeClock(), threading.Event()
+        faulty = FaultyStore(MemoryStore(clock, random.Random(1)))
+        made = new_harness(faulty, clock=clock, workers=2, handlers={"deaf": lambda *_: release.wait()}).start()
+        stop_reaper(made)
+        deaf = made.submit("deaf", timeout=3600.0, backoff=Backoff(base=0.0))
         eventually(lambda: made.engine.stats()["busy"] == 1)
         blocker = made.block_worker(timeout=3600.0, backoff=Backoff(base=0.0))
-        clock.advance(60.0)
-        assert len(made.store.release_expired().crashed) == 2
+        clock.advance(20.0)
+        made.store.renew_leases([blocker], made.engine._parts.lease)
+        clock.advance(20.0)
+        assert [job.id for job in made.store.release_expired().crashed] == [deaf]
         made.engine._parts.dispatcher.request_feed(["default"])
-        eventually(lambda: made.engine.stats()["buffered"] == 2)
+        eventually(lambda: made.engine.stats()["buffered"] == 1)
+
+        def end_the_other() -> None:
+            clock.advance(20.0)
+            assert [job.id for job in made.store.release_expired().crashed] == [blocker]
+
+        faulty.run("finish_job", end_the_other)
         made.gate.set()
-        made.final(blocker)
-        eventually(lambda: made.job(sleeping).attempt == 2)
-        assert made.job(sleeping).status is JobStatus.PROCESSING
+        eventually(lambda: made.job(deaf).attempt == 2)
+        release.set()
 
     def test_buffered_jobs_that_were_never_reserved_stay_and_run(
         self, new_harness: NewHarness, faulty: FaultyStore
