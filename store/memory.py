@@ -99,7 +99,7 @@ class MemoryStore:
             if cursor is not None and not _CURSOR.fullmatch(cursor):
                 raise InvalidCursor
             newest_first = (self._records[job_id].job for job_id in self._ids.newest_first(cursor))
-            return _page((job for job in newest_first if _matches(where, job)), limit)
+            return _page((job for job in newest_first if where.matches(job)), limit)
 
     def list_attempts(self, job_id: str) -> list[Attempt]:
         with self._open():
@@ -426,17 +426,6 @@ class MemoryStore:
             processing=queue.processing,
             oldest_wait=queue.oldest_wait(self._moment.now),
         )
-
-
-def _matches(where: JobFilter, job: Job) -> bool:
-    return (
-        where.status in (None, job.status)
-        and where.type in (None, job.type)
-        and where.queue in (None, job.queue)
-        and (where.tag is None or where.tag in job.tags)
-        and (where.created_after is None or job.created_at > where.created_after)
-        and (where.created_before is None or job.created_at < where.created_before)
-    )
 
 
 def _page(jobs: Iterable[Job], limit: int) -> Page:

@@ -37,6 +37,17 @@ class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
     #: Created before (not at) this instant.
     created_before: datetime | None = None
 
+    def matches(self, job: Job) -> bool:
+        """Whether a listing shows this job."""
+        return (
+            self.status in (None, job.status)
+            and self.type in (None, job.type)
+            and self.queue in (None, job.queue)
+            and (self.tag is None or self.tag in job.tags)
+            and (self.created_after is None or job.created_at > self.created_after)
+            and (self.created_before is None or job.created_at < self.created_before)
+        )
+
 
 class Page(msgspec.Struct, frozen=True):
     """One page of a listing, newest job first.

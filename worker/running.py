@@ -95,7 +95,7 @@ class RunningJobs:
             if self._stop_requested_early.get(run.job.id) == run.job.attempt:
                 reason = StopReason.CANCEL
             self._end_claim_locked(run.job.id)
-        if superseded:  # The store has ended that attempt, and nobody else would tell it.
+        if superseded:  # Its attempt was ended; without a reservation, at which the dispatcher tells it, nobody has.
             self.request_stop(superseded, StopReason.LEASE_LOST)
         if reason:
             self.request_stop(run, reason)

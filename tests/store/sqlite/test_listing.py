@@ -11,7 +11,7 @@ import apsw
 import pytest
 
 from store.clock import SystemClock
-from store.job import Job, JobStatus
+from store.job import JobStatus
 from store.protocol import JobFilter
 from store.queries import load_queries
 from store.sqlite import SqliteStore
@@ -55,17 +55,6 @@ def filters(crowded: CrowdedStore) -> Iterator[JobFilter]:
         yield JobFilter(**fields)
 
 
-def matches(job: Job, where: JobFilter) -> bool:
-    return (
-        where.status in (None, job.status)
-        and where.type in (None, job.type)
-        and where.queue in (None, job.queue)
-        and (where.tag is None or where.tag in job.tags)
-        and (where.created_after is None or job.created_at > where.created_after)
-        and (where.created_before is None or job.created_at < where.created_before)
-    )
-
-
 def steps(store: SqliteStore, where: JobFilter, cursor: str | None) -> int:
     """How many thousand instructions of SQLite's machine a page takes."""
     thousands = 0
@@ -98,7 +87,7 @@ def test_the_pages_of_every_filter_show_what_matches_in_order(opened: tuple[Sqli
     everything = all_jobs(store, EVERYTHING, limit=100)
     assert len(everything) == 1_000
     for where in filters(crowded):
-        assert all_jobs(store, where, limit=60) == [job for job in everything if matches(job, where)], where
+        assert all_jobs(store, where, limit=60) == [job for job in everything if where.matches(job)], where
 
 
 @pytest.mark.parametrize("opened", [1_000], indirect=True)
