@@ -1,5 +1,6 @@
 """Feeds due jobs from the store into the buffers."""
 
+import logging
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -11,6 +12,8 @@ from worker.job_queue import JobQueue
 from worker.loop import Loop
 from worker.outcome import StopReason
 from worker.running import Run, RunningJobs
+
+log = logging.getLogger(__name__)
 
 #: Seconds that it sleeps at most. Waiting is done on the monotonic clock, ``run_at`` is on the wall
 #: clock: when the latter is set, the maintainer has every queue looked at. Every queue is looked at
@@ -43,6 +46,8 @@ class Dispatcher:
         self._due_at: dict[str, datetime] = {}
         # Reservations to be given back.
         self._to_release: list[tuple[str, str]] = []
+        # Its loop will not give them back any more.
+        self._ended = False
         self._looked_at = clock.monotonic()
         self.loop = Loop("gofer-dispatcher", self._turn)
         for queue in queues.values():
@@ -76,10 +81,29 @@ class Dispatcher:
         """These ids left the buffer unclaimed: end their reservations and look at the queue again."""
         with self._lock:
             self._to_release.extend((queue, job_id) for job_id in job_ids)
-        self.loop.wake()
+            ended = self._ended
+        if ended:
+            self._release_at_once()
+        else:
+            self.loop.wake()
 
-    def release_pending(self) -> None:
-        """Give back now what was to be given back. Done each turn, and by a shutdown at its end."""
+    def end(self) -> None:
+        """Give back what is left. Called when the loop has ended; what comes later is given back by who brings it.
+
+        A submission, for one, may have been on its way to a buffer when that was closed.
+        """
+        with self._lock:
+            self._ended = True
+        self._release_pending()
+
+    def _release_at_once(self) -> None:
+        try:
+            self._release_pending()
+        except Exception:
+            # Nobody is left to try again, and who brought the ids is not to blame: their leases will run out.
+            log.exception("stopped: reservations could not be given back")
+
+    def _release_pending(self) -> None:
         with self._lock:
             pending, self._to_release = self._to_release, []
         if not pending:
@@ -94,7 +118,7 @@ class Dispatcher:
             self._requested.update(self._queues.keys() & {queue for queue, _ in pending})
 
     def _turn(self) -> float | None:
-        self.release_pending()
+        self._release_pending()
         failure: Exception | None = None
         for name in self._wanted():
             try:

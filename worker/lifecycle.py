@@ -154,8 +154,8 @@ class Lifecycle:
                 log.error("stopping: %s does not end", loop.name)
 
     def _settle(self) -> None:
-        """Give back and sync what is left; last, when no other thread writes."""
-        self._try(self._parts.dispatcher.release_pending)
+        """Give back and sync what is left; last, when no other thread of ours writes."""
+        self._try(self._parts.dispatcher.end)
         if self._started:
             self._try(self._parts.store.flush)
 

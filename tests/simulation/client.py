@@ -49,12 +49,18 @@ class Client:
         while self._requests > 0 and instance.has_clients:
             self._requests -= 1
             instance.world.scheduler.sleep(self._rng.choice(self._pauses))
-            try:
-                self._choose()(instance)
-            except OutcomeUnknown:
-                instance.crash()  # As the app does.
-            except GoferError:
-                pass  # Refused, with a reason.
+            if not instance.listens:
+                break
+            with instance.request():
+                self._make(self._choose(), instance)
+
+    def _make(self, request: Callable[[Instance], None], instance: Instance) -> None:
+        try:
+            request(instance)
+        except OutcomeUnknown:
+            instance.crash()  # As the app does.
+        except GoferError:
+            pass  # Refused, with a reason.
 
     def _choose(self) -> Callable[[Instance], None]:
         if not self._steers or self._rng.random() < 0.5:

@@ -1,7 +1,8 @@
 """One instance of the service: started, crashed, frozen and started again."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -21,6 +22,8 @@ from worker.registry import Registry
 SHUTDOWN_TIMEOUT = 5.0
 #: Seconds that a shutdown may take beyond that: handlers that are told, hung ones, and loops that end.
 _SHUTDOWN_REST = 4.0
+#: Seconds that requests have to be answered after that.
+_HTTP_TIMEOUT = 5.0
 
 
 @dataclass
@@ -63,6 +66,12 @@ class Instance:
         self._clients: list[Task] = []
         #: Requests go on being made.
         self.has_clients = True
+        self._begin_requests()
+
+    def _begin_requests(self) -> None:
+        #: The HTTP server takes requests.
+        self.listens = True
+        self._requests = 0
 
     @property
     def is_up(self) -> bool:
@@ -85,8 +94,18 @@ class Instance:
         self._has_started = False
         self._clients = []
         self._stop_requested = False
+        self._begin_requests()
         self.process = Process(f"{self.name}.{self._starts}")
         self._main = self.world.scheduler.spawn("main", self.process, self._live)
+
+    @contextmanager
+    def request(self) -> Iterator[None]:
+        """While a request is being answered; the process does not end in between, unless it takes too long."""
+        self._requests += 1
+        yield
+        self._requests -= 1
+        if not self._requests and not self.listens:
+            self.world.scheduler.wake(self._main)
 
     def crash(self) -> None:
         """As SIGKILL."""
@@ -138,10 +157,13 @@ class Instance:
         world.ledger.life(self.process).is_stopping = True
         begun = world.scheduler.now
         self.engine.stop()
-        store.close()
         took = world.scheduler.now - begun
         if took > SHUTDOWN_TIMEOUT + _SHUTDOWN_REST and not world.ledger.was_frozen_since(self.process, begun):
             world.scheduler.fail(f"{self.name} took {took:g} s to stop")
+        self.listens = False
+        if self._requests:
+            world.scheduler.wait(self, world.scheduler.now + _HTTP_TIMEOUT)
+        store.close()
         world.lookout.check_stopped(self.process, begun)
         # The process ends, whatever threads are left.
         world.scheduler.kill(self.process)

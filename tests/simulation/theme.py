@@ -54,5 +54,15 @@ _MIXTURE = Theme(
     seconds=(15.0, 60.0),
     harm={"crash": 0.4, "freeze": 0.4, "stop": 0.4, "jump": 0.4},
 )
+#: Clients are in the middle of something, again and again, when their instance is to stop.
+_STOPS = Theme(
+    instances=(1, 2, 2),
+    clients=(3, 4, 5),
+    requests=(5, 12),
+    pauses=(0.0, 0.3, 0.3, 2.0),
+    durations=(0.0, 0.0, 1.0),
+    seconds=(5.0, 15.0),
+    harm={"stop": 1.0, "crash": 0.1, "freeze": 0.1},
+)
 
-THEMES = (_RUSH, _LEASES, _MIXTURE)
+THEMES = (_RUSH, _LEASES, _MIXTURE, _STOPS)

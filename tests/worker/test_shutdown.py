@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -145,6 +146,31 @@ def test_submissions_are_refused_from_the_beginning_of_the_end(new_harness: NewH
         made.submit()
     with pytest.raises(ShuttingDown):
         made.engine.submit_many([new_job()])
+
+
+@pytest.mark.parametrize("release_fails", [False, True])
+def test_what_a_submission_holds_when_all_is_over_is_given_back_at_once(
+    new_harness: NewHarness, faulty: FaultyStore, *, release_fails: bool
+) -> None:
+    made = new_harness(faulty).start()
+    made.final(made.submit())  # The queue has been fed, so that submissions reserve.
+    reserved, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        reserved.set()
+        assert go_on.wait(5)
+
+    faulty.run("create_jobs", hold, after=True)
+    if release_fails:
+        faulty.fail("release_jobs", StoreUnavailable("the disk is on fire"))
+    with ThreadPoolExecutor(1) as client:
+        submitted = client.submit(made.submit)
+        assert reserved.wait(5)
+        made.engine.stop()
+        assert made.store.reserve_jobs("default", 100, THEIRS).jobs == []
+        go_on.set()
+        assert made.job(submitted.result(5)).status is JobStatus.PENDING
+    assert len(made.store.reserve_jobs("default", 100, THEIRS).jobs) == (0 if release_fails else 1)
 
 
 def test_who_waits_for_a_job_is_let_go(new_harness: NewHarness) -> None:
