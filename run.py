@@ -1,9 +1,18 @@
 """The program: reads the settings, wires store, engine, application and server, and shuts them down in order."""
 
+import os
+import signal
+
+# All that follows takes its time to load. Who interrupts it meanwhile is to see no traceback.
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+if os.getpid() == 1:
+    # The kernel throws away what comes to process 1 before that has asked for it, but keeps what is blocked.
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP, signal.SIGINT, signal.SIGTERM))
+
 import argparse
 import faulthandler
 import logging
-import os
 import random
 import sys
 import threading
@@ -43,13 +52,13 @@ _HTTP_TIMEOUT = 5.0
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line asks for; return the exit code."""
+    if os.getpid() == 1:
+        first_process.step_aside()
     options = command_line.parser().parse_args(arguments)
     if options.command == "health":
         return _check_health()
     if options.command == "keys":
         return _make_key(options)
-    if os.getpid() == 1 and not options.check:
-        first_process.step_aside()
     return _start(check_only=options.check)
 
 

@@ -1,6 +1,8 @@
 """Looking for processes in /proc, as the machine's administrator would."""
 
 import os
+import re
+import signal
 from pathlib import Path
 
 
@@ -31,6 +33,13 @@ def zombies(parent: int) -> set[int]:
 def children(parent: int) -> set[int]:
     """The children of a process, zombies too."""
     return {pid for pid in _pids() if (stat := _stat(pid)) and int(stat[1]) == parent}
+
+
+def blocked(pid: int) -> set[signal.Signals]:
+    """The signals that a process has blocked, in its first thread."""
+    found = re.search(rb"^SigBlk:\s*([0-9a-f]+)$", _read(pid, "status"), re.MULTILINE)
+    mask = int(found[1], 16) if found else 0
+    return {number for number in signal.Signals if mask & 1 << (number - 1)}
 
 
 def _pids() -> list[int]:

@@ -20,18 +20,15 @@ def step_aside() -> None:
     In one process nobody could tell an orphan that has ended from a child that a handler is about
     to ask for its exit code: waiting for one would steal the other's.
 
-    Called in process 1 before it has started any thread. Raises OSError if there can be no child.
+    Signals may be blocked; those that have come are passed on. Called in process 1 before it has started any thread.
+    Raises OSError if there can be no child.
     """
     # Who started us may have had it ignored, and then the kernel would keep no exit codes of our children.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
-    try:
-        service = os.fork()
-    except OSError:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        raise
+    signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
+    service = os.fork()
     if service == 0:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _AWAITED)
         return
     # A fresh interpreter: this one has loaded much that is of no use here, and would keep its memory.
     # Our own arguments are for those who look at the list of processes.

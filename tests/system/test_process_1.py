@@ -3,7 +3,7 @@
 import os
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -127,12 +127,35 @@ def test_the_container_ends_with_a_service_that_is_killed(contained: Callable[..
     eventually(lambda: processes.carrying(f"GOFER_JOB_ID={job}") == {})
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_comes_while_the_program_loads_is_not_lost(
+    launch: Callable[..., Service], contained: Callable[..., Service], number: signal.Signals
+) -> None:
+    """Process 1 has no default actions: the kernel would throw the signal away."""
+    service = launch(program=(*namespace(), *PROGRAM))
+    first = eventually(lambda: processes.children(service.process.pid)).pop()
+    eventually(lambda: number in processes.blocked(first))
+    assert processes.children(first) == set()  # It has not got beyond its imports.
+    os.kill(first, number)
+    assert service.wait_for_exit() == 128 + number
+    assert service.stderr == ""
+
+
 def test_a_signal_that_comes_before_the_service_listens_is_not_lost(
     launch: Callable[..., Service], contained: Callable[..., Service]
 ) -> None:
-    """Process 1 has no default actions: the kernel would throw the signal away."""
     service = launch(program=(*namespace(), *PROGRAM))
     first = eventually(lambda: processes.children(service.process.pid)).pop()
     eventually(lambda: processes.children(first))
     os.kill(first, signal.SIGTERM)
     assert service.wait_for_exit() in (0, 128 + signal.SIGTERM)
+
+
+@pytest.mark.parametrize("arguments", [("keys", "new", "deploy"), ("serve", "--check"), ("health",), ("--nonsense",)])
+def test_other_commands_end_with_their_own_exit_codes(
+    contained: Callable[..., Service], arguments: Sequence[str]
+) -> None:
+    alone = subprocess.run([*PROGRAM, *arguments], capture_output=True, check=False)
+    as_first = subprocess.run([*namespace(), *PROGRAM, *arguments], capture_output=True, check=False)
+    assert as_first.returncode == alone.returncode
+    assert as_first.stderr == alone.stderr

@@ -214,6 +214,7 @@ def test_at_whatever_instant_of_its_start(
 
     # Before there is anything to stop in order, the signal has its usual effect.
     assert service.wait_for_exit(LIMIT) in (0, -number)
+    assert "Traceback" not in service.stderr
     jobs = jobs_of(tmp_path)
     assert set(jobs) == known
     assert {job.failures for job in jobs.values() if job.type == "echo"} == {0}
