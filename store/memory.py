@@ -424,8 +424,16 @@ class MemoryStore:
             paused=name in self._paused,
             pending=queue.pending,
             processing=queue.processing,
-            oldest_wait=queue.oldest_wait(self._moment.now),
+            oldest_wait=self._oldest_wait_locked(queue.first_in_line()),
         )
+
+    def _oldest_wait_locked(self, job_id: str | None) -> float | None:
+        if job_id is None:
+            return None
+        record = self._records[job_id]
+        set_by = 0 if record.job.run_at_given else self._moment.setting - record.setting
+        wait = self._moment.now - record.job.run_at - timedelta(microseconds=set_by)
+        return wait.total_seconds() if wait >= timedelta() else None
 
 
 def _page(jobs: Iterable[Job], limit: int) -> Page:

@@ -79,12 +79,10 @@ class QueueIndex:
         first = self._future.first()
         return first[0] if first else None
 
-    def oldest_wait(self, now: datetime) -> float | None:
-        """Seconds since the earliest ``run_at`` of a pending job; None if none is due."""
+    def first_in_line(self) -> str | None:
+        """The pending job, free or not, with the earliest ``run_at``."""
         first = self._pending.first()
-        if first is None or first[0] > now:
-            return None
-        return (now - first[0]).total_seconds()
+        return first[1] if first else None
 
     def _sort(self, now: datetime) -> None:
         if now < self._ready_at:  # The wall clock was set back: what was due may be due no longer.

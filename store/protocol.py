@@ -135,7 +135,8 @@ class QueueCount(msgspec.Struct, frozen=True):
     paused: bool
     pending: int
     processing: int
-    #: Seconds that the longest-due pending job has waited since its ``run_at``; None if none is due.
+    #: Seconds for which the pending job with the earliest ``run_at`` has been due; None if it is not.
+    #: That the wall clock was set meanwhile adds nothing, unless the client gave ``run_at``.
     oldest_wait: float | None
 
 

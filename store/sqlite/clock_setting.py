@@ -14,7 +14,7 @@ _FIRST = ("", 0, -(2**31), -(2**62), 0)
 
 
 class ClockSetting:
-    """The setting by which jobs are reckoned. Used under the write lock.
+    """The setting by which jobs are reckoned. Used under the write lock, but for ``peek``.
 
     Each job carries the setting of its own ``run_at``, so that it does not matter when it is moved,
     whether the process dies meanwhile, or how often the clock is set again. Claims and reservations
@@ -34,6 +34,10 @@ class ClockSetting:
     def look(self) -> Moment:
         """The time that a transaction goes by."""
         return self._wall_clock.look()
+
+    def peek(self) -> Moment:
+        """The time that a reader goes by."""
+        return self._wall_clock.peek()
 
     def note(self, transaction: Transaction) -> None:
         """Store the setting if it is a new one: the first thing that a transaction does."""

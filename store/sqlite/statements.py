@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from store.errors import IdempotencyConflict, JobNotFound
 from store.job import Job, JobStatus, NewJob
 from store.protocol import Created, DueJob, Note
-from store.sqlite.rows import job_from_row, line_row
+from store.sqlite.rows import job_from_row, line_row, to_micros
 from store.sqlite.session import Session
 from store.sqlite.writer import Transaction
 from store.tally import Tally
+from store.wall_clock import Moment
 
 
 def count(session: Session) -> Tally:
@@ -69,13 +70,16 @@ def free_due_jobs(transaction: Transaction, queue: str, priority: int, now: int,
     return jobs
 
 
-def oldest_wait(reader: Session, queue: str, now: int) -> float | None:
-    """Seconds since the earliest ``run_at`` of the queue that has passed."""
-    priorities = reader.rows("priorities", (queue,))
-    earliest = [reader.value("longest_due", (queue, priority)) for (priority,) in priorities]
-    earliest.append(reader.value("longest_due_suspect", (queue,)))
-    due = [run_at for run_at in earliest if run_at is not None and run_at <= now]
-    return (now - min(due)) / 1e6 if due else None
+def oldest_wait(reader: Session, queue: str, moment: Moment) -> float | None:
+    """Seconds for which the queue's pending job with the earliest ``run_at`` has been due."""
+    values = (queue, to_micros(moment.now), moment.setting)
+    firsts = reader.rows("first_suspect", values)
+    for (priority,) in reader.rows("priorities", (queue,)):
+        firsts += reader.rows("first_in_line", (*values, priority))
+    if not firsts:
+        return None
+    _, _, wait = min(firsts)
+    return wait / 1e6 if wait >= 0 else None
 
 
 def insert_lines(transaction: Transaction, note: Note, job: int, keep: int) -> None:

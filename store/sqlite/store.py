@@ -39,7 +39,6 @@ from store.sqlite.operations import Operations
 from store.sqlite.rows import (
     attempt_from_row,
     line_from_row,
-    to_micros,
 )
 from store.sqlite.session import Session
 from store.sqlite.statements import (
@@ -86,7 +85,6 @@ class SqliteStore:
         data of a file descriptor survive a power cut, ``fsync`` the entries of a directory, and
         ``vfs`` names SQLite's way to its files (None: its own).
         """
-        self._clock = clock
         self._log_lines = log_lines
         self._condition = Condition()
         self._database = Database(path, self._condition, fsync=fsync, vfs=vfs)
@@ -160,11 +158,11 @@ class SqliteStore:
         return counts
 
     def count_queues(self) -> list[QueueCount]:
-        now = to_micros(self._clock.now())
+        moment = self._clock_setting.peek()
         counts, paused = self._tally.by_queue(), self._operations.paused
         names = {queue for queue, _ in counts} | paused
         with self._synced(self._database.snapshot()) as reader:
-            waits = {name: oldest_wait(reader, name, now) for name in names}
+            waits = {name: oldest_wait(reader, name, moment) for name in names}
         return [
             QueueCount(
                 name=name,

@@ -170,11 +170,18 @@ SELECT status = 'pending' FROM jobs WHERE id = ?;
 SELECT min(run_at) FROM jobs
 WHERE status = 'pending' AND queue = ? AND suspect = 0 AND priority = ? AND run_at > ?;
 
--- name: longest_due
-SELECT min(run_at) FROM jobs WHERE status = 'pending' AND queue = ? AND suspect = 0 AND priority = ?;
+-- name: first_in_line
+-- And for how long it has been due, were it moved along with the wall clock.
+SELECT run_at, number, ?2 - (run_at + ?3 - coalesce(run_at_setting, ?3)) FROM jobs
+WHERE status = 'pending' AND queue = ?1 AND suspect = 0 AND priority = ?4
+ORDER BY run_at, number
+LIMIT 1;
 
--- name: longest_due_suspect
-SELECT min(run_at) FROM jobs WHERE suspect = 1 AND status = 'pending' AND queue = ?;
+-- name: first_suspect
+SELECT run_at, number, ?2 - (run_at + ?3 - coalesce(run_at_setting, ?3)) FROM jobs
+WHERE suspect = 1 AND status = 'pending' AND queue = ?1
+ORDER BY run_at, number
+LIMIT 1;
 
 -- name: claim_job
 UPDATE jobs

@@ -24,6 +24,7 @@ from tests.store.samples import (
     create,
     create_in,
     create_processing,
+    finish,
     new_job,
 )
 
@@ -71,6 +72,31 @@ def test_the_oldest_wait_is_that_of_the_longest_due_pending_job(store: JobStore,
     assert oldest_wait() == 2.0
     store.claim_job(late.id, OURS)
     assert oldest_wait() is None
+
+
+@pytest.mark.parametrize("seconds", [3600.0, -3600.0])
+def test_no_job_waits_longer_or_shorter_because_the_clock_is_set(
+    store: JobStore, clock: FakeClock, seconds: float
+) -> None:
+    create(store)
+    clock.advance(5)
+    clock.jump(seconds)
+    assert [count.oldest_wait for count in store.count_queues()] == [5.0]
+    store.follow_clock(100)
+    clock.advance(2)
+    assert [count.oldest_wait for count in store.count_queues()] == [7.0]
+
+
+def test_a_retry_is_not_due_because_the_clock_was_set(store: JobStore, clock: FakeClock) -> None:
+    finish(store, create_processing(store), Failed(BOOM, retry_in=60))
+    clock.jump(3600)
+    assert [count.oldest_wait for count in store.count_queues()] == [None]
+
+
+def test_an_instant_that_was_given_has_passed_when_the_clock_says_so(store: JobStore, clock: FakeClock) -> None:
+    create(store, run_at=START + timedelta(seconds=600))
+    clock.jump(3600)
+    assert [count.oldest_wait for count in store.count_queues()] == [3000.0]
 
 
 def test_a_suspect_waits_like_any_other(store: JobStore, clock: FakeClock, restart: Callable[[], JobStore]) -> None:
