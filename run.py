@@ -3,15 +3,18 @@
 import os
 import signal
 
-# All that follows takes its time to load. Who interrupts it meanwhile is to see no traceback.
-if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+# All that follows takes its time to load.
 if os.getpid() == 1:
-    # The kernel throws away what comes to process 1 before that has asked for it, but keeps what is blocked.
+    # The kernel throws away what comes to process 1 before that has asked for it, but keeps what is blocked, until
+    # main() takes it up.
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP, signal.SIGINT, signal.SIGTERM))
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # Who interrupts it meanwhile is to see no traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import argparse
 import faulthandler
+import io
 import logging
 import random
 import sys
@@ -74,9 +77,10 @@ def _start(*, check_only: bool) -> int:
             registry = _load_handlers(settings, groups, http_jobs)
             gate = _gate(settings)
             if check_only:
-                print("ok")
-                return 0
-            code = _serve(settings, registry, gate)
+                print("ok", flush=True)
+                code = 0
+            else:
+                code = _serve(settings, registry, gate)
     except GoferError as error:
         _complain(error)
         code = FAILED if isinstance(error, OutcomeUnknown) else CANNOT_START
@@ -125,6 +129,9 @@ def _gate(settings: Config) -> Gate | None:
 
 def _serve(settings: Config, registry: Registry, gate: Gate | None) -> int:
     logs.configure(settings.log_level, settings.log_format)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # What handlers print is not to be lost with a process that ends at once.
+        sys.stdout.reconfigure(line_buffering=True)
     if sys.stderr:
         # A handler that crashes the interpreter is found in the log by its lines.
         faulthandler.enable(all_threads=False)
@@ -156,8 +163,7 @@ def _serve(settings: Config, registry: Registry, gate: Gate | None) -> int:
         )
         stop.install()
         Copies(listener).watch()
-        engine.start()
-        server.start()
+        _begin(engine, server)
         queues = ", ".join(f"{name}={workers}" for name, workers in settings.all_queues.items())
         _log.info("serving on %s (store %s, queues %s)", server.url, settings.store, queues)
         if settings.allow_anonymous:
@@ -166,6 +172,15 @@ def _serve(settings: Config, registry: Registry, gate: Gate | None) -> int:
         _shut_down(stop, engine, server)
     _log.info("store closed")
     return 0
+
+
+def _begin(engine: Engine, server: HttpServer) -> None:
+    try:
+        engine.start()
+        server.start()
+    except BaseException:
+        engine.stop()  # Or jobs that run would be held against it by the next start.
+        raise
 
 
 def _engine(

@@ -23,6 +23,7 @@ from worker.job_queue import JobQueue
 from worker.job_watch import JobWatch
 from worker.loop import Loop
 from worker.maintainer import Maintainer
+from worker.owed_outcomes import OwedOutcomes
 from worker.quarantine import Quarantine
 from worker.reaper import Reaper
 from worker.recorder import Recorder
@@ -60,7 +61,7 @@ class Parts:
     queues: Mapping[str, JobQueue]
     dispatcher: Dispatcher
     intake: Intake
-    finisher: Finisher
+    owed: OwedOutcomes
     watchdog: Watchdog
     #: The processes of isolated handlers.
     children: Children
@@ -126,7 +127,8 @@ def assemble(
         logs=logs,
         syncer=syncer,
     )
-    watchdog = Watchdog(running, finisher, abandoned, clock, rng, grace=grace)
+    owed = OwedOutcomes(finisher)
+    watchdog = Watchdog(running, owed, abandoned, clock, rng, grace=grace)
     children = Children(registry, clock, workers=sum(sizes.values()), max_result_bytes=max_result_bytes)
     executor = Executor(
         store=store,
@@ -138,6 +140,7 @@ def assemble(
         recorder=recorder,
         dispatcher=dispatcher,
         finisher=finisher,
+        owed=owed,
         watchdog=watchdog,
         children=children,
         store_health=store_health,
@@ -176,7 +179,7 @@ def assemble(
         queues=queues,
         dispatcher=dispatcher,
         intake=intake,
-        finisher=finisher,
+        owed=owed,
         watchdog=watchdog,
         children=children,
         pools=pools,

@@ -15,9 +15,11 @@ from store.leases import Lease
 from store.protocol import JobStore
 from store.transitions import Outcome
 from worker.dispatcher import Dispatcher
+from worker.errors import Cancelled
 from worker.finisher import Finisher
 from worker.isolation.children import Children
-from worker.outcome import Ending, Returned, decide, raised
+from worker.outcome import Ending, Returned, StopReason, decide, raised
+from worker.owed_outcomes import OwedOutcomes
 from worker.recorder import Recorder
 from worker.registry import Isolation, Registry
 from worker.results import encode_result
@@ -48,6 +50,7 @@ class Executor:
         recorder: Recorder,
         dispatcher: Dispatcher,
         finisher: Finisher,
+        owed: OwedOutcomes,
         watchdog: Watchdog,
         children: Children,
         store_health: StoreHealth,
@@ -66,6 +69,7 @@ class Executor:
         self._on_note = recorder.loop.wake
         self._dispatcher = dispatcher
         self._finisher = finisher
+        self._owed = owed
         self._watchdog = watchdog
         self._children = children
         self._store_health = store_health
@@ -123,6 +127,8 @@ class Executor:
 
     def _call(self, run: Run) -> Ending:
         """Call the handler. Whatever it raises, SystemExit too, is the attempt's and not the thread's end."""
+        if run.reason is StopReason.SHUTDOWN:  # It came too late, and would only be told to end.
+            return raised(Cancelled())
         try:
             spec = self._registry.get(run.job.type)
             if spec.isolation is Isolation.PROCESS:
@@ -155,8 +161,7 @@ class Executor:
         try:
             self._until_it_works(lambda: self._finisher.finish(run, outcome), outage, self._give_up)
         except StoreUnavailable:
-            log.error("the outcome of job %s was not stored before the end; the job will run again", run.job.id)
-            self._running.remove(run)
+            self._owed.add(run, outcome)  # The last try may be seconds ago.
 
     def _claim(self, job_id: str, *, alone: bool) -> Job | None:
         try:

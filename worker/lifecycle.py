@@ -131,13 +131,9 @@ class Lifecycle:
     def _abandon_hung(self) -> None:
         """Put the jobs back whose handlers do not end. Their threads are daemons, and fenced off."""
         for run in self._parts.running.runs():
-            if self._parts.watchdog.abandon(run):
+            if self._parts.watchdog.abandon(run, Interrupted()):
                 log.error("stopping: job %s (%s) does not end; its thread is abandoned", run.job.id, run.job.type)
-                try:
-                    self._parts.finisher.finish(run, Interrupted())
-                except Exception as error:
-                    log.exception("stopping: job %s could not be put back", run.job.id)
-                    self._parts.store_health.note_failure(error)
+        self._try(self._parts.owed.write)
 
     def _close_queues(self) -> None:
         """After the workers, who take from them: an id in a closed queue would be lost until its lease ends."""
@@ -154,7 +150,10 @@ class Lifecycle:
                 log.error("stopping: %s does not end", loop.name)
 
     def _settle(self) -> None:
-        """Give back and sync what is left; last, when no other thread of ours writes."""
+        """Write, give back and sync what is left; last, when no other thread of ours writes."""
+        self._try(self._parts.owed.write)
+        for run in self._parts.owed.runs():
+            log.error("the outcome of job %s was not stored before the end; the job will run again", run.job.id)
         self._try(self._parts.dispatcher.end)
         if self._started:
             self._try(self._parts.store.flush)

@@ -5,17 +5,16 @@ import math
 import random
 
 from store.clock import Clock
-from store.errors import OutcomeUnknown, StoreUnavailable
 from store.transitions import Outcome
 from worker.abandoned import AbandonedThreads
-from worker.finisher import Finisher
 from worker.loop import Loop
 from worker.outcome import StopReason, timed_out
+from worker.owed_outcomes import OwedOutcomes
 from worker.running import Run, RunningJobs
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two tries to write the end of an abandoned attempt.
+#: Seconds between two tries to write what is owed.
 _RETRY = 1.0
 #: Seconds: the longest sleep while there are runs. If the whole process stands still just before it, the sleep ends
 #: later than reckoned, and nobody would wake it for a deadline in between.
@@ -32,7 +31,7 @@ class Watchdog:
     def __init__(
         self,
         running: RunningJobs,
-        finisher: Finisher,
+        owed: OwedOutcomes,
         abandoned: AbandonedThreads,
         clock: Clock,
         rng: random.Random,
@@ -41,7 +40,7 @@ class Watchdog:
     ) -> None:
         """``grace``: seconds that a handler has, past its deadline, to end by itself."""
         self._running = running
-        self._finisher = finisher
+        self._owed = owed
         self._abandoned = abandoned
         self._clock = clock
         self._rng = rng
@@ -49,18 +48,18 @@ class Watchdog:
         # Written by the loop only. Nobody needs to wake it for a deadline that is later.
         self._sleeps_until = math.inf
         self.loop = Loop("gofer-watchdog", self._turn)
-        # Ends of abandoned attempts that are not written yet; used by the loop only.
-        self._unwritten: list[tuple[Run, Outcome]] = []
 
     def watch(self, run: Run) -> None:
         """Mind a run's deadline, from now on. Cheap; called for each job."""
         if run.deadline < self._sleeps_until:
             self.loop.wake()
 
-    def abandon(self, run: Run) -> bool:
-        """Take the run away from its thread, and have the thread replaced; False if it has ended."""
+    def abandon(self, run: Run, outcome: Outcome) -> bool:
+        """Take the run away from its thread, owe its end, and have the thread replaced; False if it has ended."""
         if not self._running.abandon(run):
             return False
+        # First of all: nobody else will see to it.
+        self._owed.add(run, outcome)
         # Before anybody thinks of a replacement, which depends on how many there are.
         self._abandoned.add(run.thread)
         run.on_abandon()
@@ -73,9 +72,9 @@ class Watchdog:
         runs = [run for run in self._running.runs() if not run.taken]
         for run in runs:
             self._check(run, now)
-        self._write()
+        self._owed.write()
         wakes = [self._next_step(run, now) for run in runs if not run.taken]
-        if self._unwritten:
+        if self._owed.runs():
             wakes.append(now + _RETRY)
         self._sleeps_until = min(wakes, default=math.inf)
         if math.isinf(self._sleeps_until):
@@ -101,25 +100,5 @@ class Watchdog:
     def _end(self, run: Run) -> None:
         grace = self._grace_of(run)
         what = f"did not end within {grace:g} s after its timeout of {run.job.timeout:g} s; its thread was abandoned"
-        # On the list first: once it is abandoned, nobody else will write its end.
-        self._unwritten.append((run, timed_out(run.job, what, self._rng)))
-        if self.abandon(run):
+        if self.abandon(run, timed_out(run.job, what, self._rng)):
             log.error("job %s (%s): attempt %d %s", run.job.id, run.job.type, run.job.attempt, what)
-        else:
-            self._unwritten.pop()
-
-    def _write(self) -> None:
-        unwritten, self._unwritten = self._unwritten, []
-        unknown: OutcomeUnknown | None = None
-        for run, outcome in unwritten:
-            try:
-                self._finisher.finish(run, outcome)
-            except StoreUnavailable as error:
-                log.warning("the end of abandoned job %s is not stored yet: %s", run.job.id, error)
-                self._unwritten.append((run, outcome))
-                if isinstance(error, OutcomeUnknown):
-                    unknown = error
-            except Exception:
-                log.exception("the end of abandoned job %s cannot be stored", run.job.id)
-        if unknown:
-            raise unknown  # A failed turn, so that whoever ends the process hears of it.

@@ -1,6 +1,7 @@
 """The process: how it starts, what it says when it cannot, and how it ends."""
 
 import os
+import random
 import re
 import signal
 import socket
@@ -8,12 +9,16 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from msgspec import Raw
 
 from app.version import VERSION
+from store import open_store
+from store.clock import SystemClock
+from store.job import JobStatus, NewJob
 from tests.app.conversation import Conversation
 from tests.eventually import eventually
 
@@ -80,7 +85,9 @@ def serving(cwd: Path, program: str = str(ROOT / "run.py"), **settings: str) -> 
     log = cwd / "log"
     with (
         log.open("wb") as stream,
-        subprocess.Popen([sys.executable, program], env=environment(**settings), cwd=cwd, stderr=stream) as process,
+        subprocess.Popen(
+            [sys.executable, program], env=environment(**settings), cwd=cwd, stdout=stream, stderr=stream
+        ) as process,
     ):
         try:
             yield Process(process, log)
@@ -221,6 +228,86 @@ def test_all_wrong_settings_are_told_together(tmp_path: Path) -> None:
     _, _, errors = run(cwd=tmp_path, GOFER_PORT="x", GOFER_WORKERS="x", GOFER_X="x")
 
     assert errors.count("\n") == errors.count("gofer: ") == 3
+
+
+def test_a_check_ends_although_a_handler_module_has_left_a_thread(tmp_path: Path) -> None:
+    (tmp_path / "busy.py").write_text(
+        textwrap.dedent(
+            """
+            import threading
+            from worker import handler
+
+            threading.Thread(target=threading.Event().wait).start()
+
+            @handler("idle")
+            def idle(ctx, payload):
+                pass
+            """
+        )
+    )
+    assert run("--check", cwd=tmp_path, GOFER_HANDLERS="busy.py") == (0, "ok\n", "")
+
+
+def test_what_handlers_print_is_there_although_the_process_ends_at_once(tmp_path: Path) -> None:
+    (tmp_path / "talker.py").write_text(
+        textwrap.dedent(
+            """
+            import os
+            from worker import handler
+
+            @handler("talker")
+            def talker(ctx, payload):
+                print("said")
+                ctx.sleep(0.2)  # Until the answer is sent.
+                os._exit(7)
+            """
+        )
+    )
+    with (
+        serving(tmp_path, GOFER_HANDLERS="talker.py", PYTHONUNBUFFERED="") as service,
+        Conversation(service.port) as client,
+    ):
+        assert client.ask("POST", "/jobs", b'{"type": "talker"}', "Content-Type: application/json").status == 201
+        assert service.end() == 7
+    assert "said\n" in service.log
+
+
+def test_a_server_that_cannot_be_started_costs_running_jobs_nothing(tmp_path: Path) -> None:
+    path = f"sqlite:{tmp_path / 'gofer.db'}"
+    with closing(open_store(path, SystemClock(), random.Random(1))) as store:
+        created = store.create_jobs([NewJob(type="sleep", payload=Raw(b"600"))])[0]
+    program = tmp_path / "no_thread.py"
+    program.write_text(
+        textwrap.dedent(
+            """
+            import sys
+            import threading
+            import run
+            from app.server import HttpServer
+            from worker.executor import Executor
+
+            running, begin = threading.Event(), Executor.begin
+
+            def tell(*arguments):
+                run = begin(*arguments)
+                running.set()
+                return run
+
+            def fail(_):
+                running.wait(10)
+                raise RuntimeError("can't start new thread")
+
+            Executor.begin, HttpServer.start = tell, fail
+            sys.exit(run.main())
+            """
+        )
+    )
+    code, _, errors = run(cwd=tmp_path, program=str(program), GOFER_STORE=path, GOFER_SHUTDOWN_TIMEOUT="0.1")
+    assert code == 3
+    assert "can't start new thread" in errors
+    with closing(open_store(path, SystemClock(), random.Random(1))) as store:
+        job = store.get_job(created.job.id)
+    assert (job.status, job.interruptions) == (JobStatus.PENDING, 1)
 
 
 def test_check_validates_and_leaves_no_trace(tmp_path: Path) -> None:

@@ -32,6 +32,11 @@ class FaultyStore:
             actions = self._after if after else self._before
             actions.setdefault(operation, []).extend([action] * times)
 
+    def is_waiting(self, operation: str) -> bool:
+        """Whether something is still to be run before or after an operation."""
+        with self._lock:
+            return bool(self._before.get(operation) or self._after.get(operation))
+
     def mend(self) -> None:
         """Let nothing fail any more."""
         with self._lock:

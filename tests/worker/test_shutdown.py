@@ -148,6 +148,67 @@ def test_submissions_are_refused_from_the_beginning_of_the_end(new_harness: NewH
         made.engine.submit_many([new_job()])
 
 
+def test_an_outcome_is_stored_at_the_end_if_the_store_works_by_then(
+    new_harness: NewHarness, faulty: FaultyStore
+) -> None:
+    """Although the worker rests between two tries, and does not get to another one before it is to give up."""
+    made = new_harness(faulty, shutdown_timeout=0).start()
+    faulty.fail("finish_job", StoreUnavailable("the disk is on fire"))
+    job_id = made.submit()
+    eventually(lambda: not faulty.is_waiting("finish_job"))
+    made.engine.stop()
+    assert made.job(job_id).status is JobStatus.COMPLETED
+
+
+def test_the_end_of_an_abandoned_job_is_stored_at_the_end_if_the_store_works_by_then(
+    new_harness: NewHarness, faulty: FaultyStore
+) -> None:
+    made = new_harness(faulty, grace=0.01).start()
+    faulty.fail("finish_job", StoreUnavailable("the disk is on fire"))
+    job_id = made.block_worker(timeout=0.02, max_attempts=1)
+    eventually(lambda: not faulty.is_waiting("finish_job"))
+    made.engine.stop()
+    assert made.job(job_id).status is JobStatus.FAILED
+
+
+@pytest.mark.usefixtures("short_waits")
+def test_hung_jobs_do_not_each_wait_for_a_store_that_does_not_answer(
+    new_harness: NewHarness, faulty: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.lifecycle._CANCEL_GRACE", 0.02)
+    made = new_harness(faulty, workers=8, shutdown_timeout=0).start()
+    for _ in range(8):
+        made.block_worker()
+    tries: list[None] = []
+
+    def fail() -> None:
+        tries.append(None)
+        raise StoreUnavailable("database is locked")
+
+    faulty.run("finish_job", fail, times=1000)
+    made.engine.stop()
+    # In the abandoning, in a turn of the watchdog or two meanwhile, and at the very end.
+    assert len(tries) < 8
+
+
+def test_no_handler_is_called_for_a_job_that_is_claimed_too_late(new_harness: NewHarness, faulty: FaultyStore) -> None:
+    made = new_harness(faulty, shutdown_timeout=0).start()
+    claimed, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        claimed.set()
+        assert go_on.wait(5)
+
+    faulty.run("claim_job", hold, after=True)
+    job_id = made.submit("gate")
+    assert claimed.wait(5)
+    threading.Timer(0.1, go_on.set).start()
+    made.engine.stop()
+    job = made.job(job_id)
+    assert (job.status, job.interruptions) == (JobStatus.PENDING, 1)
+    assert not made.at_gate.acquire(blocking=False)
+
+
 @pytest.mark.parametrize("release_fails", [False, True])
 def test_what_a_submission_holds_when_all_is_over_is_given_back_at_once(
     new_harness: NewHarness, faulty: FaultyStore, *, release_fails: bool
