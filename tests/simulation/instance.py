@@ -72,6 +72,8 @@ class Instance:
         #: The HTTP server takes requests.
         self.listens = True
         self._requests = 0
+        # Their threads get no turn until all else has stopped.
+        self._interrupted: list[Task] = []
 
     @property
     def is_up(self) -> bool:
@@ -128,6 +130,7 @@ class Instance:
             world.faults,
             on_trouble=world.ledger.note_trouble,
             on_failure=world.ledger.note_failure,
+            on_interruption=self._interrupt,
         )
         self.engine = Engine(
             store,
@@ -161,12 +164,21 @@ class Instance:
         if took > SHUTDOWN_TIMEOUT + _SHUTDOWN_REST and not world.ledger.was_frozen_since(self.process, begun):
             world.scheduler.fail(f"{self.name} took {took:g} s to stop")
         self.listens = False
+        for task in self._interrupted:
+            world.scheduler.wake(task)
         if self._requests:
             world.scheduler.wait(self, world.scheduler.now + _HTTP_TIMEOUT)
         store.close()
         world.lookout.check_stopped(self.process, begun)
         # The process ends, whatever threads are left.
         world.scheduler.kill(self.process)
+
+    def _interrupt(self) -> None:
+        """As SIGTERM, in the middle of the request that the calling thread answers."""
+        scheduler = self.world.scheduler
+        self._interrupted.append(scheduler.current)
+        self.request_stop()
+        scheduler.wait(self, scheduler.now + SHUTDOWN_TIMEOUT + _SHUTDOWN_REST)
 
     def _on_fatal(self, _: OutcomeUnknown) -> None:
         """As the exit code 3."""

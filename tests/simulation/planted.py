@@ -11,6 +11,7 @@ from store import transitions
 from store.job import Job, JobStatus
 from store.leases import Lease
 from store.memory import MemoryStore
+from worker.dispatcher import Dispatcher
 from worker.job_queue import JobQueue
 from worker.loop import Loop
 from worker.maintainer import Maintainer
@@ -86,6 +87,11 @@ def _clock_not_noticed() -> AbstractContextManager[None]:
     return _in_place_of(Maintainer, "_look", lambda _: None)
 
 
+def _late_release() -> AbstractContextManager[None]:
+    """What is to be given back when the dispatcher has ended is left to it."""
+    return _in_place_of(Dispatcher, "end", Dispatcher._release_pending)
+
+
 #: By their names on the command line.
 PLANTED: dict[str, Callable[[], AbstractContextManager[None]]] = {
     "no-fencing": _no_fencing,
@@ -95,4 +101,5 @@ PLANTED: dict[str, Callable[[], AbstractContextManager[None]]] = {
     "lease-not-renewed": _lease_not_renewed,
     "clock-not-followed": _clock_not_followed,
     "clock-not-noticed": _clock_not_noticed,
+    "late-release": _late_release,
 }

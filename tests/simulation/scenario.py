@@ -56,7 +56,7 @@ class Scenario:
         theme = self._rng.choice(THEMES)
         count = self._rng.choice(theme.instances)
         self._capacity = self._rng.choice((1, 2, 4, 100))
-        self._world = self._new_world(is_shared=count > 1)
+        self._world = self._new_world(is_shared=count > 1, interruption=theme.interruption)
         self._add_clients(theme)
         self._instances = [Instance(f"instance-{number}", self._world) for number in range(1, count + 1)]
         self._chaos = Chaos(
@@ -71,7 +71,7 @@ class Scenario:
         """A source of its own for each part, so that what one draws changes nothing for the others."""
         return random.Random(self._rng.getrandbits(32))
 
-    def _new_world(self, *, is_shared: bool) -> World:
+    def _new_world(self, *, is_shared: bool, interruption: float) -> World:
         clock = SimClock(self._scheduler)
         store = SharedStore(clock, self._new_rng()) if is_shared else MemoryStore(clock, self._new_rng())
         ledger = Ledger(self._scheduler, clock, store, self._say)
@@ -80,6 +80,7 @@ class Scenario:
             crash=self._rng.choice((0.0, 0.0, 0.002, 0.01)),
             outage=self._rng.choice((0.0, 0.0, 0.01, 0.1)),
             unknown=self._rng.choice((0.0, 0.0, 0.002)),
+            interruption=interruption,
         )
         return World(
             scheduler=self._scheduler,

@@ -34,7 +34,7 @@ class Watcher(Protocol):
 class Faults:
     """How likely what goes wrong is at each operation."""
 
-    def __init__(self, rng: random.Random, *, crash: float, outage: float, unknown: float) -> None:
+    def __init__(self, rng: random.Random, *, crash: float, outage: float, unknown: float, interruption: float) -> None:
         self.rng = rng
         #: The process dies just before or after it.
         self.crash = crash
@@ -42,10 +42,12 @@ class Faults:
         self.outage = outage
         #: Whether it was done is not known, and never will be by this process.
         self.unknown = unknown
+        #: A submission has been stored, and in this moment the instance is to stop.
+        self.interruption = interruption
 
     def stop(self) -> None:
         """Let nothing go wrong from now on."""
-        self.crash = self.outage = self.unknown = 0.0
+        self.crash = self.outage = self.unknown = self.interruption = 0.0
 
 
 class InstanceStore:
@@ -61,8 +63,12 @@ class InstanceStore:
         *,
         on_trouble: Callable[[Process], None],
         on_failure: Callable[[Process], None],
+        on_interruption: Callable[[], None],
     ) -> None:
-        """``on_trouble`` hears of each operation that is refused, ``on_failure`` when all are from now on."""
+        """``on_trouble`` hears of each operation that is refused, ``on_failure`` when all are from now on.
+
+        ``on_interruption`` keeps the thread of a submission that has just been stored, and stops the instance.
+        """
         self._store = store
         self._scheduler = scheduler
         self._process = process
@@ -70,6 +76,7 @@ class InstanceStore:
         self._faults = faults
         self._on_trouble = on_trouble
         self._on_failure = on_failure
+        self._on_interruption = on_interruption
         self._closed = False
         self._failed = False
 
@@ -115,6 +122,8 @@ class InstanceStore:
         if operation not in _READS and operation != "recover" and self._happens(self._faults.unknown / 2):
             self._fail()
         self._scheduler.step()
+        if operation == "create_jobs" and self._happens(self._faults.interruption):
+            self._on_interruption()
 
     def _fail(self) -> None:
         self._failed = True

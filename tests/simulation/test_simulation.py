@@ -13,10 +13,11 @@ _ROOT = Path(__file__).parents[2]
 SEEDS_NEEDED = {
     "no-fencing": range(100),
     "claim-before-commit": range(10),
-    "lost-wake-up": range(100, 200),
+    "lost-wake-up": range(50, 150),
     "lease-not-renewed": range(25),
-    "clock-not-followed": range(50),
+    "clock-not-followed": range(80, 120),
     "clock-not-noticed": range(150, 250),
+    "late-release": range(50),
 }
 
 

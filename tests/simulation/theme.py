@@ -22,6 +22,8 @@ class Theme:
     seconds: tuple[float, ...]
     #: How likely it is that each kind of harm is done at all.
     harm: Mapping[str, float]
+    #: How likely it is that an instance is to stop when a submission has just been stored.
+    interruption: float = 0.0
 
 
 #: Much happens at the same instant, and then nothing until the next second, when all can be seen to be done.
@@ -63,6 +65,7 @@ _STOPS = Theme(
     durations=(0.0, 0.0, 1.0),
     seconds=(5.0, 15.0),
     harm={"stop": 1.0, "crash": 0.1, "freeze": 0.1},
+    interruption=0.1,
 )
 
 THEMES = (_RUSH, _LEASES, _MIXTURE, _STOPS)
