@@ -29,7 +29,7 @@ ENV PATH=/opt/gofer/bin:$PATH \
     GOFER_STORE=sqlite:/data/gofer.db \
     GOFER_HANDLERS=/handlers
 
-# Where there is no /tmp to write to, SQLite and Python put what does not fit into memory into this directory.
+# Where there is no /tmp to write to, SQLite and handlers put what does not fit into memory into this directory.
 WORKDIR /data
 VOLUME ["/data"]
 EXPOSE 8080

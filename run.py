@@ -175,8 +175,8 @@ def _serve(settings: Config, registry: Registry, gate: Gate | None) -> int:
 
 
 def _begin(engine: Engine, server: HttpServer) -> None:
+    engine.start()
     try:
-        engine.start()
         server.start()
     except BaseException:
         engine.stop()  # Or jobs that run would be held against it by the next start.

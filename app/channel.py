@@ -473,6 +473,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         with self.outbuf_lock:
             is_sent = bool(super()._flush_some(do_close=False))
             self._is_overdue = self._is_overdue and self.total_outbufs_len > 0
+            if is_sent and not self.total_outbufs_len:
+                # waitress would keep what was sent until the next answer is, which may be never.
+                self.outbufs[-1].prune()
             return is_sent
 
     def _flush_some_if_lockable(self, do_close: bool = True) -> None:

@@ -54,6 +54,12 @@ _SEND_TOGETHER = 18_000
 #: Bytes that a body may be larger than allowed and still reach the application, whose limit is
 #: exact: chunks cost some bytes, and waitress counts those, too.
 _SLACK = 65_536
+#: Bytes of a body, or of an answer, past which waitress takes a temporary file: no body and no answer is as large. A
+#: disk may be full, descriptors run out, and the loop would wait for the disk. Whatever waitress had before the file
+#: could not be written, it loses: the head of an answer, and the client takes somebody's payload for one.
+_NEVER = 2**63 - 1
+#: Bytes of the answers to pipelined requests that may wait for their client to read them, before the next is made.
+_UNREAD = 65_536
 
 
 class CannotListen(GoferError):
@@ -341,6 +347,9 @@ def _adjustments(listener: socket.socket, threads: int, max_body: int) -> Adjust
         connection_limit=min(_CONNECTIONS, max(16, files // 2)),
         max_request_header_size=_HEADERS,
         max_request_body_size=max_body + _SLACK,
+        inbuf_overflow=_NEVER,
+        outbuf_overflow=_NEVER,
+        outbuf_high_watermark=_UNREAD,
         # Connections that clients reset are no errors of ours.
         log_socket_errors=False,
         expose_tracebacks=False,

@@ -21,10 +21,13 @@ PAGE_SIZE = 2_048
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    """A disk of 3 MiB, mounted at ``disk`` in the test's directory for whoever is started with its ``program``."""
+def disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[SmallDisk]:
+    """A disk of 3 MiB, mounted at ``disk`` in the test's directory for whoever is started with its ``program``.
+
+    Another size is an indirect parameter.
+    """
     (tmp_path / "disk").mkdir()
-    disk = SmallDisk(tmp_path / "disk", "3m")
+    disk = SmallDisk(tmp_path / "disk", getattr(request, "param", "3m"))
     yield disk
     disk.close()
 
@@ -78,6 +81,35 @@ def test_a_full_disk_refuses_jobs_says_why_keeps_outcomes_and_heals_by_itself(
     assert service.stop() == 0
     # Once by each that met it, and not each second.
     assert service.stderr.count("ERROR") == 2
+
+
+@pytest.mark.parametrize("disk", ["12m"], indirect=True)
+def test_what_is_large_comes_and_goes_whole_although_the_disk_is_full_that_temporary_files_are_on(
+    launch: Callable[..., Service], disk: SmallDisk, tmp_path: Path
+) -> None:
+    service = launch(program=disk.program, GOFER_STORE=ON_DISK, TMPDIR=tmp_path / "disk")
+    service.wait_until_ready()
+    service.post("/queues/default/pause")
+    # The last one is of the size for which Python would choose the directory, once and for all.
+    submitted = [service.submit("echo", "x" * size)["id"] for size in (300_000, 300_000, 300_000, 900_000)]
+    page = service.get("/jobs?limit=1000")
+    disk.fill()
+    submit_until_refused(service)
+
+    refused = service.post("/jobs", {"type": "echo", "payload": "x" * 900_000})
+
+    assert (refused.status, refused.headers["Content-Type"]) == (503, "application/problem+json")
+    assert (refused.json["type"], refused.headers["Retry-After"]) == ("/problems/store_full", "30")
+    again = service.get("/jobs?limit=1000")
+    assert (again.status, again.headers["Content-Type"]) == (200, "application/json")
+    assert [job for job in again.json["jobs"] if job["id"] in submitted] == page.json["jobs"]
+
+    disk.free()
+    eventually(lambda: not_ready(service) is None, PATIENCE)
+    service.submit("echo", "x" * 900_000)
+    assert service.stop() == 0
+    assert "waitress" not in service.stderr
+    assert "Traceback" not in service.stderr
 
 
 def test_a_service_can_be_stopped_while_the_disk_is_full_and_started_once_it_is_not(
