@@ -58,6 +58,7 @@ class Database:
             # It does nothing, but is refused if the log, like the file, could be opened for reading only.
             self.checkpointer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
             self.ownership.reserve_index()
+            self.ownership.hold(self.wal)
             undo.pop_all()
 
     @property
@@ -103,6 +104,7 @@ class Database:
 
         The last connection folds the WAL into the file.
         """
+        self.ownership.let_go()
         while not self._readers.empty():
             self._readers.get().connection.close()
         self.writer.close()

@@ -17,10 +17,16 @@ class Durability:
     ``committing``, ``committed`` and ``rolled_back`` belong to the thread that holds the write lock.
     """
 
-    def __init__(self, wal: Path, condition: Condition, fdatasync: Callable[[int], None]) -> None:
-        """``wal`` exists. Its descriptor here does no harm: SQLite keeps no POSIX locks on it."""
+    def __init__(
+        self, wal: Path, condition: Condition, fdatasync: Callable[[int], None], find_loss: Callable[[], str | None]
+    ) -> None:
+        """``wal`` exists. Its descriptor here does no harm: SQLite keeps no POSIX locks on it.
+
+        ``find_loss`` says how the files were lost, if they were: a sync of a file that was deleted succeeds.
+        """
         self._condition = condition
         self._fdatasync = fdatasync
+        self._find_loss = find_loss
         # The number of the newest commit; a reader that sees an older one syncs once more.
         self._committed = 0
         # The newest commit that readers wait for. Set before the commit can be seen.
@@ -59,9 +65,7 @@ class Durability:
         with self._lock:
             try:
                 if not self._condition.failed:
-                    self._fdatasync(self._descriptor)
-            except OSError as error:
-                raise _unknown(error) from error
+                    self._sync()
             finally:
                 with contextlib.suppress(OSError):  # What was written is synced by now, or the failure told.
                     os.close(self._descriptor)
@@ -71,14 +75,21 @@ class Durability:
             with self._lock:
                 self._condition.check()
                 covers = self._committed
-                self._fdatasync(self._descriptor)
+                self._sync()
                 self._synced = covers
-        except OSError as error:
-            unknown = _unknown(error)
-            self._condition.fail(unknown)
-            fail_all(batch, unknown)
+        except OutcomeUnknown as error:
+            self._condition.fail(error)
+            fail_all(batch, error)
         except StoreError as error:
             fail_all(batch, error)
+
+    def _sync(self) -> None:
+        try:
+            self._fdatasync(self._descriptor)
+        except OSError as error:
+            raise _unknown(error) from error
+        if loss := self._find_loss():
+            raise OutcomeUnknown(loss)
 
 
 def _unknown(error: OSError) -> OutcomeUnknown:

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import struct
 import weakref
 from pathlib import Path
 
@@ -12,6 +13,10 @@ from store.errors import CannotOpenStore, StoreInUse
 _INDEX_SIZE = 9 * 32 * 1_024
 #: Stands in the lock file of a database that its last owner found damaged.
 _DAMAGED = b"damaged\n"
+#: Where SQLite locks a database, and its index, for as long as a connection has them open: first byte, and how many.
+#: Whoever gets these bytes for itself takes the files for left: it clears the index, or deletes the log (os_unix.c).
+_SHARED_LOCK = (0x4000_0002, 510)
+_INDEX_LOCK = (128, 1)
 
 
 class Ownership:
@@ -26,14 +31,16 @@ class Ownership:
         """Take the locks; creates files that are not there. Raises StoreInUse, CannotOpenStore, OSError."""
         self._database = database
         self._index_file: int | None = None
+        # What must stay what it was as long as the store is open: descriptors with locks, and the names of files.
+        self._held: dict[int, os.stat_result] = {}
+        self._named: dict[Path, os.stat_result] = {}
         with contextlib.ExitStack() as undo:
             self._lock_file = self._open(database.with_name(database.name + ".lock"), undo)
-            self._lock_identity = os.fstat(self._lock_file)
             self._lock(self._lock_file)
             # flock() and SQLite's POSIX locks do not know of each other. But a close of the
             # database would drop SQLite's, so this descriptor outlives every connection.
             self._database_file = self._open(database, undo)
-            self._identity = os.fstat(self._database_file)
+            self._named[database] = self._held[self._database_file]
             self._lock(self._database_file)
             #: The last owner met something in the file that cannot be right.
             self.was_damaged = os.pread(self._lock_file, 64, 0).endswith(_DAMAGED)
@@ -41,25 +48,19 @@ class Ownership:
             undo.pop_all()
         _watch_copies(self)
 
-    @property
-    def loss(self) -> str | None:
-        """How the database was lost, if it was: what is written to it now is gone with the process, or another's."""
+    def find_loss(self) -> str | None:
+        """How a file was lost, if one was: what is written to it now is gone with the process, or another's."""
         if not self._has_its_files():
             return f"descriptors of {self._database} were closed by somebody else, such as a handler"
-        try:
-            if os.path.samestat(self._database.stat(), self._identity):
-                return None
-        except (FileNotFoundError, NotADirectoryError):
-            pass
-        except OSError:  # Who knows; it is asked again soon.
-            return None
-        return f"{self._database} was deleted or replaced while it was in use"
+        for path, identity in self._named.items():
+            if not _is_there(path, identity):
+                return f"{path} was deleted or replaced while it was in use"
+        return None
 
     def _has_its_files(self) -> bool:
         """Whether the descriptors with the locks are still what they were."""
-        pairs = [(self._lock_file, self._lock_identity), (self._database_file, self._identity)]
         try:
-            return all(os.path.samestat(os.fstat(descriptor), before) for descriptor, before in pairs)
+            return all(os.path.samestat(os.fstat(descriptor), before) for descriptor, before in self._held.items())
         except OSError:
             return False
 
@@ -68,8 +69,31 @@ class Ownership:
 
         A copy has the same locks, and they hold until it has ended, too. The owner keeps them.
         """
-        _close(self._lock_file)
-        _close(self._database_file)
+        self._close_all()
+
+    def hold(self, log: Path) -> None:
+        """Keep the write-ahead log from being deleted by who believes that nobody has the database open.
+
+        It and its index exist now, and every connection that is to stay. SQLite's locks are POSIX locks, which belong
+        to the process: another SQLite in it, such as Python's, does not meet them, and whoever closes one of the files
+        in it drops them. These belong to our descriptors, and are no more than what any connection has. On a system
+        without such locks, the loss is noticed all the same (``find_loss``).
+        """
+        self._named[log] = log.stat()
+        self._lock_open_files(fcntl.F_RDLCK)
+
+    def let_go(self) -> None:
+        """Let our last connection find that nobody else has the database open, so that it deletes the log."""
+        self._lock_open_files(fcntl.F_UNLCK)
+
+    def _lock_open_files(self, kind: int) -> None:
+        places = [(self._database_file, _SHARED_LOCK), (self._index_file, _INDEX_LOCK)]
+        for descriptor, (start, length) in places:
+            if descriptor is not None:
+                # struct flock (fcntl(2)), with a pid of 0.
+                lock = struct.pack("hhqqi4x", kind, os.SEEK_SET, start, length, 0)
+                with contextlib.suppress(OSError):
+                    fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, lock)
 
     def reserve_index(self) -> None:
         """Have the disk keep room for the WAL's index, which exists now.
@@ -80,9 +104,9 @@ class Ownership:
         """
         with contextlib.suppress(OSError):  # Of a disk that is full already, say: it is only rarely missed.
             self._index_file = os.open(f"{self._database}-shm", os.O_RDWR | os.O_CLOEXEC)
-            size = os.fstat(self._index_file).st_size
-            if size < _INDEX_SIZE:
-                os.posix_fallocate(self._index_file, size, _INDEX_SIZE - size)
+            self._held[self._index_file] = found = os.fstat(self._index_file)
+            if found.st_size < _INDEX_SIZE:
+                os.posix_fallocate(self._index_file, found.st_size, _INDEX_SIZE - found.st_size)
 
     def read_header(self) -> bytes:
         """The first 100 bytes of the database."""
@@ -109,12 +133,16 @@ class Ownership:
 
     def release(self) -> None:
         """End the locks, once every connection is closed."""
+        self._close_all()
+        # The numbers may be another file's soon.
+        self._index_file, self._database_file, self._lock_file = None, -1, -1
+        self._held = {}
+
+    def _close_all(self) -> None:
         if self._index_file is not None:
             _close(self._index_file)
         _close(self._database_file)
         _close(self._lock_file)
-        # The numbers may be another file's soon.
-        self._database_file = self._lock_file = -1
 
     def _open(self, path: Path, undo: contextlib.ExitStack) -> int:
         try:
@@ -122,6 +150,7 @@ class Ownership:
         except OSError as error:
             raise CannotOpenStore(f"cannot open the store {self._database}: {path}: {error.strerror}") from error
         undo.callback(_close, descriptor)
+        self._held[descriptor] = os.fstat(descriptor)
         return descriptor
 
     def _lock(self, descriptor: int) -> None:
@@ -131,6 +160,16 @@ class Ownership:
             owner = os.pread(self._lock_file, 32, 0).decode("ascii", "replace").partition("\n")[0] or "unknown"
             message = f"the store {self._database} is in use by another process (pid {owner})"
             raise StoreInUse(message) from error
+
+
+def _is_there(path: Path, identity: os.stat_result) -> bool:
+    """Whether a path still leads to a file."""
+    try:
+        return os.path.samestat(path.stat(), identity)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:  # Who knows; it is asked again soon.
+        return True
 
 
 def _close(descriptor: int) -> None:

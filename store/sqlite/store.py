@@ -94,7 +94,9 @@ class SqliteStore:
                 paused = frozenset(name for (name,) in reader.rows("paused_queues"))
                 self._tally = count(reader)
                 self._clock_setting = ClockSetting(clock, reader)
-            self._durability = Durability(self._database.wal, self._condition, fdatasync)
+            self._durability = Durability(
+                self._database.wal, self._condition, fdatasync, self._database.ownership.find_loss
+            )
         except (StoreError, OSError, ValueError) as error:
             self._database.checkpointer.close()
             self._database.close()
@@ -257,7 +259,7 @@ class SqliteStore:
 
     def maintain(self) -> float:
         self._condition.check_open()
-        if loss := self._database.ownership.loss:
+        if loss := self._database.ownership.find_loss():
             self._condition.fail(OutcomeUnknown(loss))
         # Whoever met the failure may not have told anybody.
         self._condition.check_failure()

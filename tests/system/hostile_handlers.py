@@ -6,8 +6,10 @@ import json
 import logging
 import os
 import resource
+import shutil
 import signal
 import socket
+import sqlite3
 import sys
 import tempfile
 import threading
@@ -262,6 +264,18 @@ def _close_database(_ctx: JobContext) -> str:
     return "closed"
 
 
+def _read_database(_ctx: JobContext) -> str:
+    with contextlib.closing(sqlite3.connect("gofer.db")) as database:
+        database.execute("SELECT status, count(*) FROM jobs GROUP BY status").fetchall()
+    return "read"
+
+
+def _copy_database(_ctx: JobContext) -> str:
+    for name in ("gofer.db", "gofer.db-wal", "gofer.db-shm"):
+        shutil.copy(name, f"copy-of-{name}")
+    return "copied"
+
+
 def _close_pipes(_ctx: JobContext) -> str:
     _close_where(lambda link: link.startswith("pipe:"))
     return "closed"
@@ -385,6 +399,8 @@ DOES: dict[str, Callable[[JobContext], object]] = {
     "block signals": _do(lambda: signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 30))),
     "alarm": _set_an_alarm,
     "limit files": _limit_files,
+    "read database": _read_database,
+    "copy database": _copy_database,
     "close all": _close_all,
     "close database": _close_database,
     "close pipes": _close_pipes,

@@ -268,12 +268,33 @@ def test_whoever_comes_through_a_hard_link_is_refused(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_database_that_is_deleted_underneath_fails_the_store(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["gofer.db", "gofer.db-wal"])
+def test_a_file_that_is_deleted_underneath_fails_the_store(tmp_path: Path, name: str) -> None:
     store = open_sqlite(tmp_path / "gofer.db")
     store.maintain()
-    tmp_path.joinpath("gofer.db").unlink()
-    with pytest.raises(OutcomeUnknown, match="was deleted or replaced while it was in use"):
+    tmp_path.joinpath(name).unlink()
+    with pytest.raises(OutcomeUnknown, match=f"{name} was deleted or replaced while it was in use"):
         store.maintain()
     with pytest.raises(StoreUnavailable, match="nothing is written any more"):
         create(store)
+    store.close()
+
+
+def test_the_end_of_a_store_says_that_its_database_is_gone(tmp_path: Path) -> None:
+    store = open_sqlite(tmp_path / "gofer.db")
+    create(store)
+    tmp_path.joinpath("gofer.db").unlink()
+    with pytest.raises(OutcomeUnknown, match="deleted or replaced"):
+        store.close()
+
+
+@pytest.mark.parametrize("name", ["gofer.db", "gofer.db-wal"])
+def test_nobody_hears_that_a_write_to_a_file_that_was_deleted_holds(tmp_path: Path, name: str) -> None:
+    store = open_sqlite(tmp_path / "gofer.db")
+    create(store)
+    tmp_path.joinpath(name).unlink()
+    with pytest.raises(OutcomeUnknown, match=f"unknown whether that holds: .*{name} was deleted or replaced"):
+        create(store)
+    with pytest.raises(OutcomeUnknown, match="deleted or replaced"):
+        store.maintain()
     store.close()

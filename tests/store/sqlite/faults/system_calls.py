@@ -49,6 +49,7 @@ _CLOSE = _function(c_int, c_int)
 _OWN = {
     "open": "open",
     "flock": "lock",
+    "fcntl": "lock",
     "pread": "read",
     "pwrite": "write",
     "posix_fallocate": "write",
