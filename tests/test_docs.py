@@ -3,6 +3,7 @@
 import ast
 import re
 import socket
+from collections.abc import Iterator
 from contextlib import closing
 from functools import cache
 from pathlib import Path
@@ -13,12 +14,19 @@ from app import server
 from app.config import load
 from app.server import HttpServer
 from store.clock import SystemClock
+from tests.soak.__main__ import SOAKS
+from tests.soak.__main__ import main as soak
 
 ROOT = Path(__file__).parent.parent
 SECURITY = (ROOT / "docs/security.md").read_text("utf-8")
 PRODUCTION = (ROOT / "docs/production.md").read_text("utf-8")
+RELIABILITY = (ROOT / "docs/reliability.md").read_text("utf-8")
 #: How a page names a test.
 TEST = re.compile(r"`((?:\w+/)*test_\w+\.py)::([\w:]+)`")
+#: How the page on reliability names a file or directory of tests.
+PLACE = re.compile(r"`(tests/[\w./]*|test_\w+\.py)`")
+#: How it names a long run, with its options.
+LONG_RUN = re.compile(r"`python -m tests\.soak\s+([^`]+)`")
 
 
 def rows(page: str) -> list[list[str]]:
@@ -60,6 +68,38 @@ def test_each_row_of_the_page_on_security_names_a_test(heading: str) -> None:
 
 def test_all_ten_risks_are_there() -> None:
     assert re.findall(r"^\| API(\d+) ", SECURITY, re.MULTILINE) == [str(number) for number in range(1, 11)]
+
+
+def places(page: str) -> Iterator[Path]:
+    """What a page names. A file without a directory is in that of the file before it."""
+    directory = ROOT
+    for name in PLACE.findall(page):
+        path = ROOT / name if "/" in name else directory / name
+        if name.endswith(".py"):
+            directory = path.parent
+        yield path
+
+
+@pytest.mark.parametrize("path", sorted({str(path.relative_to(ROOT)) for path in places(RELIABILITY)}))
+def test_each_file_of_tests_that_the_page_on_reliability_names_exists(path: str) -> None:
+    assert (ROOT / path).exists()
+
+
+def long_runs(page: str) -> set[str]:
+    """What a page says that was run, or can be; its table of the last ones leaves out what all commands begin with."""
+    last = rows(page.partition("\n## The last long runs\n")[2])
+    return {*LONG_RUN.findall(page), *(row[0].split("`")[1] for row in last if "`" in row[0])}
+
+
+@pytest.mark.parametrize("line", sorted(long_runs(RELIABILITY)))
+def test_each_long_run_that_the_page_on_reliability_names_exists(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    name, *options = line.split()
+
+    assert name in SOAKS
+    with pytest.raises(SystemExit):
+        soak([name, "--help"])
+    known = capsys.readouterr().out.split()
+    assert {option for option in options if option.startswith("--")} <= set(known)
 
 
 def test_waitress_is_set_as_the_page_on_production_says(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,21 @@ def test_a_reading_that_was_held_up_is_taken_again(monkeypatch: pytest.MonkeyPat
     assert reading.now - reading.booted_at == timedelta(seconds=700.001)
 
 
+@pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="no clock here counts what the machine slept through")
+def test_a_suspension_of_the_machine_sets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wall clock has gone on meanwhile, and so has one of those that nobody can set."""
+    machine = FakeClock()
+    monkeypatch.setattr(SystemClock, "now", lambda _: machine.now())
+    shown = {time.CLOCK_BOOTTIME: 100.0, time.CLOCK_MONOTONIC: 100.0}
+    monkeypatch.setattr(time, "clock_gettime", shown.__getitem__)
+    before = SystemClock().read()
+    machine.jump(3600)
+    shown[time.CLOCK_BOOTTIME] += 3600
+    after = SystemClock().read()
+    assert after.now - before.now == timedelta(hours=1)
+    assert after.booted_at == before.booted_at
+
+
 def test_time_that_passes_sets_nothing() -> None:
     clock = FakeClock()
     wall_clock = WallClock(clock)

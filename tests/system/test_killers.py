@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from store.transitions import FREE_CRASHES
+from tests import processes
 from tests.eventually import eventually
 from tests.system import killers
 from tests.system.service import HANDLERS, PROGRAM, ROOT, Service
@@ -28,8 +29,14 @@ def launch_killable(launch: Callable[..., Service]) -> Callable[..., Service]:
 
 
 @pytest.fixture
-def little_memory() -> Iterator[tuple[str, ...]]:
+def little_memory(small_group: Path) -> tuple[str, ...]:
     """How a program is started that has 250 MB of memory and is killed by the kernel if it wants more."""
+    return ("sh", "-c", f'echo $$ > {small_group}/cgroup.procs && exec "$@"', "sh")
+
+
+@pytest.fixture
+def small_group() -> Iterator[Path]:
+    """A control group whose processes have 250 MB of memory together."""
     group = Path(f"/sys/fs/cgroup/memory/gofer-test-{os.getpid()}")
     limit = group / "memory.limit_in_bytes"
     if not group.parent.exists():
@@ -43,7 +50,7 @@ def little_memory() -> Iterator[tuple[str, ...]]:
         with contextlib.suppress(OSError):
             (group / "memory.swap.max").write_text("0")
         limit.write_text(str(250 << 20))
-        yield ("sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh")
+        yield group
     finally:
         eventually(lambda: _is_removed(group))
 
@@ -132,6 +139,30 @@ def test_with_a_process_of_its_own_a_killer_costs_that_attempt_and_nobody_else_a
         job = service.wait_for_end(jobs[way])
         assert (job["status"], job["attempt"], job["error"]["type"]) == ("failed", 1, "ProcessDied")
         assert job["error"]["message"] == said
+    end.touch()
+    assert service.wait_for_end(innocent)["attempt"] == 1
+    assert service.stop() == 0
+
+
+def test_with_a_process_of_its_own_who_uses_up_the_memory_costs_that_attempt_and_nobody_else_anything(
+    small_group: Path, launch_killable: Callable[..., Service], tmp_path: Path
+) -> None:
+    """The limit is that process's own: under one that all share, the kernel may kill the service, too, soon after."""
+    go, end = tmp_path / "go", tmp_path / "end"
+    service = launch_killable()
+    service.wait_until_ready()
+    innocent = service.submit("deaf", str(end), max_attempts=1)["id"]
+    killer = service.submit("contained_fatal", {"way": "memory", "after": str(go)}, max_attempts=1)["id"]
+    for job_id in (innocent, killer):
+        service.wait_for_start(job_id)
+    for pid in processes.children(service.process.pid):
+        (small_group / "cgroup.procs").write_text(str(pid))
+    go.touch()
+
+    job = service.wait_for_end(killer)
+
+    assert (job["status"], job["attempt"], job["error"]["type"]) == ("failed", 1, "ProcessDied")
+    assert job["error"]["message"] == "the handler's process was killed by SIGKILL (out of memory, perhaps)"
     end.touch()
     assert service.wait_for_end(innocent)["attempt"] == 1
     assert service.stop() == 0

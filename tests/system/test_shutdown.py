@@ -77,12 +77,14 @@ def test_a_stop_logs_its_steps_in_order(start: Callable[..., Service]) -> None:
     assert "Traceback" not in service.stderr
 
 
-def test_an_idle_service_stops_at_once(start: Callable[..., Service]) -> None:
+@_EACH_SIGNAL
+def test_an_idle_service_stops_at_once(start: Callable[..., Service], number: signal.Signals) -> None:
     service = start()
     began = time.monotonic()
 
-    assert service.stop() == 0
+    service.send(number)
 
+    assert service.wait_for_exit() == 0
     assert time.monotonic() - began < 3
 
 

@@ -21,6 +21,7 @@ from tests.fake_clock import START, FakeClock
 from tests.store.samples import BOOM, OURS, create_processing, finish
 from tests.worker.faulty_store import FaultyStore
 from tests.worker.harness import Harness, NewHarness, new_job
+from worker import follower
 from worker.dispatcher import Dispatcher
 from worker.errors import Retry
 from worker.job_queue import JobQueue
@@ -184,6 +185,43 @@ def test_who_waits_for_a_job_waits_as_long(
     clock.advance(30)
     waiter.join(5)
     assert seen == [JobStatus.PROCESSING]
+
+
+@EITHER_WAY
+def test_a_log_of_which_nothing_is_heard_is_looked_at_after_as_long(
+    new_harness: NewHarness, clock: FakeClock, jump: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower, "_CLIENT_CHECK_INTERVAL", 0.005)
+    faulty = FaultyStore(MemoryStore(clock, random.Random(1)))
+    made = new_harness(faulty, clock=clock).start()
+    job_id = made.block_worker()
+    looks, is_gone = threading.Semaphore(0), threading.Event()
+
+    def gone() -> bool:
+        looks.release()
+        return is_gone.is_set()
+
+    def has_looked_around() -> bool:
+        """After as many looks at the client as would show that it is time to look at the log."""
+        return all(looks.acquire(timeout=5) for _ in range(3))
+
+    reader = threading.Thread(target=lambda: list(made.engine.follow(job_id, 0, gone)))
+    reader.start()
+    try:
+        assert has_looked_around()
+        clock.jump(jump)
+        clock.advance(follower._LONGEST_SILENCE - 1)
+        # Those that were there before the jump are over.
+        while looks.acquire(blocking=False):
+            pass
+        assert has_looked_around()
+        assert faulty.calls["list_log"] == 1
+        clock.advance(1)
+        eventually(lambda: faulty.calls["list_log"] == 2)
+    finally:
+        is_gone.set()
+        reader.join(5)
+    assert not reader.is_alive()
 
 
 @EITHER_WAY

@@ -10,7 +10,7 @@ SHORT = -1
 
 #: How each kind of call can fail: numbers of errors (errno(3)), or SHORT.
 WAYS: dict[str, tuple[int, ...]] = {
-    "write": (errno.EIO, errno.ENOSPC, SHORT),
+    "write": (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, SHORT),
     "sync": (errno.EIO, errno.ENOSPC),
     "truncate": (errno.EIO, errno.ENOSPC),
     "open": (errno.EIO, errno.EMFILE, errno.EACCES),
