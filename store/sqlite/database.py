@@ -177,6 +177,12 @@ class Database:
         SQLite file format, 1.3. Nothing is in our own header yet if all that was ever written is in the WAL.
         """
         header = self.ownership.read_header()
+        if not header and self.wal.exists() and self.wal.stat().st_size:
+            # SQLite would delete it, as one that somebody has left behind.
+            raise CannotOpenStore(
+                f"cannot open the store {self.path}: it is empty or new, and {self.wal} beside it holds what was"
+                " written to another one; put that one back, or remove this file"
+            )
         schema_cookie, application_id = header[40:44], header[68:72]
         if header.startswith(b"SQLite format 3\0") and any(schema_cookie):
             self._check_application(int.from_bytes(application_id, "big"))

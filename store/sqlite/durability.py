@@ -10,6 +10,9 @@ from store.combiner import Combiner, Ticket, fail_all
 from store.errors import OutcomeUnknown, StoreError
 from store.sqlite.condition import Condition
 
+#: How every write-ahead log begins (SQLite file format, 4.1), whatever the byte order of its checksums.
+_LOG_HEAD = b"\x37\x7f\x06"
+
 
 class Durability:
     """Counts commits, and syncs the log for everybody who waits. Safe to use from any thread.
@@ -24,6 +27,8 @@ class Durability:
 
         ``find_loss`` says how the files were lost, if they were: a sync of a file that was deleted succeeds.
         """
+        #: Something has been written to the log since it was opened; so if it is not empty, it has its header.
+        self.has_log = False
         self._condition = condition
         self._fdatasync = fdatasync
         self._find_loss = find_loss
@@ -86,9 +91,14 @@ class Durability:
     def _sync(self) -> None:
         try:
             self._fdatasync(self._descriptor)
+            head = os.pread(self._descriptor, len(_LOG_HEAD), 0)
         except OSError as error:
             raise _unknown(error) from error
-        if loss := self._find_loss():
+        loss = self._find_loss()
+        # A checkpoint may have emptied it; then what is written next begins with a header.
+        if self.has_log and head not in (b"", _LOG_HEAD):
+            loss = loss or "the write-ahead log was emptied by somebody else while it was in use"
+        if loss:
             raise OutcomeUnknown(loss)
 
 

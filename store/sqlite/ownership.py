@@ -31,6 +31,7 @@ class Ownership:
         """Take the locks; creates files that are not there. Raises StoreInUse, CannotOpenStore, OSError."""
         self._database = database
         self._index_file: int | None = None
+        self._log: Path | None = None
         # What must stay what it was as long as the store is open: descriptors with locks, and the names of files.
         self._held: dict[int, os.stat_result] = {}
         self._named: dict[Path, os.stat_result] = {}
@@ -40,7 +41,6 @@ class Ownership:
             # flock() and SQLite's POSIX locks do not know of each other. But a close of the
             # database would drop SQLite's, so this descriptor outlives every connection.
             self._database_file = self._open(database, undo)
-            self._named[database] = self._held[self._database_file]
             self._lock(self._database_file)
             #: The last owner met something in the file that cannot be right.
             self.was_damaged = os.pread(self._lock_file, 64, 0).endswith(_DAMAGED)
@@ -53,8 +53,8 @@ class Ownership:
         if not self._has_its_files():
             return f"descriptors of {self._database} were closed by somebody else, such as a handler"
         for path, identity in self._named.items():
-            if not _is_there(path, identity):
-                return f"{path} was deleted or replaced while it was in use"
+            if how := _loss(path, identity, may_be_empty=path == self._log):
+                return f"{path} was {how} while it was in use"
         return None
 
     def _has_its_files(self) -> bool:
@@ -79,7 +79,8 @@ class Ownership:
         in it drops them. These belong to our descriptors, and are no more than what any connection has. On a system
         without such locks, the loss is noticed all the same (``find_loss``).
         """
-        self._named[log] = log.stat()
+        self._log, index = log, self._database.with_name(f"{self._database.name}-shm")
+        self._named |= {path: path.stat() for path in (self._database, log, index)}
         self._lock_open_files(fcntl.F_RDLCK)
 
     def let_go(self) -> None:
@@ -162,14 +163,17 @@ class Ownership:
             raise StoreInUse(message) from error
 
 
-def _is_there(path: Path, identity: os.stat_result) -> bool:
-    """Whether a path still leads to a file."""
+def _loss(path: Path, identity: os.stat_result, *, may_be_empty: bool) -> str | None:
+    """What has become of a file, if it is not the one any more that it was."""
     try:
-        return os.path.samestat(path.stat(), identity)
+        found = path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        return False
+        return "deleted or replaced"
     except OSError:  # Who knows; it is asked again soon.
-        return True
+        return None
+    if not os.path.samestat(found, identity):
+        return "deleted or replaced"
+    return None if found.st_size or may_be_empty else "emptied"
 
 
 def _close(descriptor: int) -> None:

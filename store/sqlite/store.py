@@ -122,6 +122,7 @@ class SqliteStore:
 
     def _note_log_size(self, _connection: object, _database: str, frames: int) -> int:
         self._checkpointer.frames = frames
+        self._durability.has_log = True
         return apsw.SQLITE_OK
 
     # Reading.

@@ -22,7 +22,7 @@ def submit(service: Service) -> str:
     return job_id
 
 
-@pytest.mark.parametrize("name", ["gofer.db", "gofer.db-wal"])
+@pytest.mark.parametrize("name", ["gofer.db", "gofer.db-wal", "gofer.db-shm"])
 @pytest.mark.parametrize(
     "lose", [Path.unlink, lambda path: path.rename(path.with_name("elsewhere"))], ids=["deleted", "renamed"]
 )

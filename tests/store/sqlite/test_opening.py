@@ -15,6 +15,7 @@ from store.errors import CannotOpenStore, OutcomeUnknown, SchemaTooNew, StoreInU
 from store.queries import load_migrations, load_queries
 from store.sqlite import SqliteStore
 from tests.fake_clock import FakeClock
+from tests.foreign_program import ask
 from tests.store.samples import INTERRUPTED, create, new_job
 
 
@@ -268,7 +269,7 @@ def test_whoever_comes_through_a_hard_link_is_refused(tmp_path: Path) -> None:
     store.close()
 
 
-@pytest.mark.parametrize("name", ["gofer.db", "gofer.db-wal"])
+@pytest.mark.parametrize("name", ["gofer.db", "gofer.db-wal", "gofer.db-shm"])
 def test_a_file_that_is_deleted_underneath_fails_the_store(tmp_path: Path, name: str) -> None:
     store = open_sqlite(tmp_path / "gofer.db")
     store.maintain()
@@ -289,6 +290,46 @@ def test_the_end_of_a_store_says_that_its_database_is_gone(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", ["gofer.db", "gofer.db-wal"])
+def test_nobody_hears_that_a_write_to_a_file_that_was_emptied_holds(tmp_path: Path, name: str) -> None:
+    """As ``: > gofer.db`` would, or a program that rotates logs."""
+    store = open_sqlite(tmp_path / "gofer.db")
+    create(store)
+    os.truncate(tmp_path / name, 0)
+    with pytest.raises(OutcomeUnknown, match="emptied"):
+        create(store)
+    store.close()
+
+
+def test_a_log_that_a_checkpoint_has_emptied_is_none_that_is_lost(tmp_path: Path) -> None:
+    store = open_sqlite(tmp_path / "gofer.db")
+    for _ in range(3):
+        create(store)
+        assert ask(tmp_path / "gofer.db", "PRAGMA wal_checkpoint(TRUNCATE)") == "0 0 0"
+        assert tmp_path.joinpath("gofer.db-wal").stat().st_size == 0
+        store.flush()
+        store.maintain()
+    store.close()
+
+
+@pytest.mark.parametrize("is_empty", [False, True])
+def test_a_log_without_its_database_is_not_deleted(tmp_path: Path, *, is_empty: bool) -> None:
+    """SQLite would, so whoever had moved the database away for a moment would have lost what the log held."""
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    store = open_sqlite(tmp_path / "gofer.db")
+    create(store)
+    log = alone.joinpath("gofer.db-wal")
+    log.write_bytes(tmp_path.joinpath("gofer.db-wal").read_bytes())
+    store.close()
+    if is_empty:
+        alone.joinpath("gofer.db").touch()
+    before = log.read_bytes()
+    with pytest.raises(CannotOpenStore, match=r"gofer\.db-wal beside it holds what was written to another one"):
+        open_sqlite(alone / "gofer.db")
+    assert log.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["gofer.db", "gofer.db-wal", "gofer.db-shm"])
 def test_nobody_hears_that_a_write_to_a_file_that_was_deleted_holds(tmp_path: Path, name: str) -> None:
     store = open_sqlite(tmp_path / "gofer.db")
     create(store)
