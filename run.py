@@ -55,6 +55,7 @@ _HTTP_TIMEOUT = 5.0
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line asks for; return the exit code."""
+    _fill_standard_streams()
     if os.getpid() == 1:
         first_process.step_aside()
     options = command_line.parser().parse_args(arguments)
@@ -63,6 +64,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "keys":
         return _make_key(options)
     return _start(check_only=options.check)
+
+
+def _fill_standard_streams() -> None:
+    """Put something in the place of those that whoever started us has closed.
+
+    Else the next file would take it, the port, the lock or the database itself, and be written to by whatever
+    writes to standard error.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
 
 
 def _start(*, check_only: bool) -> int:
@@ -99,7 +111,8 @@ def _make_key(options: argparse.Namespace) -> int:
     except GoferError as error:
         _complain(error)
         return CANNOT_START
-    print(new_key.LABEL, file=sys.stderr)
+    if sys.stderr:  # Else it would be printed in the place of the key.
+        print(new_key.LABEL, file=sys.stderr)
     # In one piece: who takes the first line alone does not wait for the second.
     sys.stdout.write(lines + "\n")
     return 0
@@ -116,7 +129,8 @@ def _check_health() -> int:
 
 def _complain(error: GoferError) -> None:
     for line in str(error).splitlines():
-        print(f"gofer: {line}", file=sys.stderr)
+        if sys.stderr:
+            print(f"gofer: {line}", file=sys.stderr)
 
 
 def _gate(settings: Config) -> Gate | None:

@@ -112,17 +112,29 @@ _KEPT = MappingProxyType({JobStatus.COMPLETED: "7d", JobStatus.CANCELLED: "7d", 
 
 def _retention(text: str) -> Mapping[JobStatus, float]:
     """Seconds by final status; a status that is missing is kept for ever."""
-    kept = dict(_KEPT)
+    given: dict[str, str] = {}
     for item in _items(text):
         name, equals, duration = (part.strip() for part in item.partition("="))
-        if not equals:
-            kept = dict.fromkeys(kept, item)
-        elif name in list(kept):
-            kept[JobStatus(name)] = duration
-        else:
-            raise ValueError(f"must name {', '.join(kept)}, not {name!r}")
-    times = {status: 0.0 if duration == "off" else seconds(duration) for status, duration in kept.items()}
+        if equals and name not in list(_KEPT):
+            raise ValueError(f"must name {', '.join(_KEPT)}, not {name!r}")
+        if name in given:
+            raise ValueError(f"names {name} twice")
+        given[name] = duration if equals else item
+    alone = [name for name in given if name not in list(_KEPT)]
+    if alone and len(given) > 1:
+        raise ValueError(f"must be one time for all or times by status, not {alone[0]!r} beside others")
+    chosen = {status: alone[0] if alone else given.get(status, usual) for status, usual in _KEPT.items()}
+    times = {status: _kept_for(duration) for status, duration in chosen.items()}
     return MappingProxyType({status: time for status, time in times.items() if time > 0})
+
+
+def _kept_for(duration: str) -> float:
+    """Seconds; 0 for ever. A bare number is refused: who writes 7 means days, and 7 seconds delete the history."""
+    if duration in ("off", "0"):
+        return 0.0
+    if not duration.endswith(tuple("smhd")):
+        raise ValueError(f"must be a duration such as 90s, 15m, 12h or 7d, with its unit, or off, not {duration!r}")
+    return seconds(duration)
 
 
 def _allowed(text: str) -> tuple[str, ...]:
@@ -224,7 +236,7 @@ def load(environ: Mapping[str, str]) -> Config:
     commands = _commands(file.pop(_COMMANDS, {}), errors)
     given = _given(environ, _texts(file, errors))
     settings = {_name_of(setting.name): setting for setting in _settings()}
-    errors += [f"{name}: unknown setting{_hint(name, settings)}" for name in given if name not in settings]
+    errors += [_unknown(name, settings) for name in given if name not in settings]
     values = _values(settings, given, errors)
     errors += _exposure(values)
     if errors:
@@ -307,6 +319,12 @@ def _row(setting: "Field[Any]") -> str:
 
 def _name_of(field_name: str) -> str:
     return _PREFIX + field_name.upper()
+
+
+def _unknown(name: str, settings: Iterable[str]) -> str:
+    if name == CONFIG_FILE:
+        return f"{name}: names this file, and can only be set in the environment"
+    return f"{name}: unknown setting{_hint(name, settings)}"
 
 
 def _hint(name: str, known: Iterable[str]) -> str:

@@ -29,18 +29,18 @@ class BareResults:
             raise _without_result(job, headers)
         if not job.status.is_final:
             return _unfinished(job, headers)
-        body, media_type = self._bare(job)
-        return answer_with(body, 200, headers, media_type)
+        bare, is_truncated = self._bare(job)
+        body, media_type = (bytes(bare) + b"\n", JSON) if isinstance(bare, Raw) else (bare.encode(), _TEXT)
+        own = [("Gofer-Truncated", "true")] if is_truncated else []
+        return answer_with(body, 200, [*headers, *own], media_type)
 
-    def _bare(self, job: Job) -> tuple[bytes, str]:
+    def _bare(self, job: Job) -> tuple[str | Raw, bool]:
         assert job.result is not None  # the store keeps one, if only null, for every job that completed
         try:
-            bare = self._registry.get(job.type).bare(job.result)
+            spec = self._registry.get(job.type)
+            return spec.bare(job.result), spec.is_truncated(job.result)
         except (UnknownType, DecodeError):  # its handler is not loaded any more, or is another one by now
-            bare = job.result
-        if isinstance(bare, Raw):
-            return bytes(bare) + b"\n", JSON
-        return bare.encode(), _TEXT
+            return job.result, False
 
 
 def _unfinished(job: Job, headers: Iterable[tuple[str, str]]) -> Answer:

@@ -134,6 +134,10 @@ class PayloadDecoder:
             raise InvalidPayload([("payload", f"refused with {type(error).__name__}: {error}")]) from error
 
 
+def _whole(_result: msgspec.Raw) -> bool:
+    return False
+
+
 def _as_it_is(result: msgspec.Raw) -> msgspec.Raw:
     return result
 
@@ -167,6 +171,8 @@ class HandlerSpec:
     example: object = msgspec.UNSET
     #: What is shown as the bare result: text as it is, or JSON.
     bare: Callable[[msgspec.Raw], str | msgspec.Raw] = _as_it_is
+    #: Whether a bare result lacks its end, which it does not show by itself.
+    is_truncated: Callable[[msgspec.Raw], bool] = _whole
 
     def check_payload(self, raw: msgspec.Raw) -> None:
         """Raise InvalidPayload, with the path of the bad field, unless the handler takes ``raw``."""

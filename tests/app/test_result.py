@@ -20,7 +20,13 @@ def _bare(result: msgspec.Raw) -> str | msgspec.Raw:
 
 
 #: Returns its payload as ``echo`` does; a string is shown as text.
-PRINT = HandlerSpec(type="print", function=lambda ctx, payload: payload, decode=msgspec.json.decode, bare=_bare)
+PRINT = HandlerSpec(
+    type="print",
+    function=lambda ctx, payload: payload,
+    decode=msgspec.json.decode,
+    bare=_bare,
+    is_truncated=lambda result: bytes(result) == b'"cut"',
+)
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +71,10 @@ class TestCompleted:
         assert (reply.status, reply.body) == (200, text.encode())
         assert reply.headers["Content-Type"] == "text/plain; charset=utf-8"
         assert reply.headers["X-Content-Type-Options"] == "nosniff"
+
+    def test_a_result_that_was_cut_off_says_so(self, shared: Service) -> None:
+        assert result_of(shared, "print", "cut").headers["Gofer-Truncated"] == "true"
+        assert result_of(shared, "print", "whole").headers["Gofer-Truncated"] is None
 
     def test_the_type_decides_for_each_result_what_it_is(self, shared: Service) -> None:
         reply = result_of(shared, "print", {"n": 1})

@@ -248,6 +248,39 @@ def test_a_check_ends_although_a_handler_module_has_left_a_thread(tmp_path: Path
     assert run("--check", cwd=tmp_path, GOFER_HANDLERS="busy.py") == (0, "ok\n", "")
 
 
+def test_nothing_of_ours_takes_the_place_of_a_standard_stream_that_is_closed(tmp_path: Path) -> None:
+    """What some library writes to descriptor 2 would land in the database otherwise."""
+    shell = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, str(ROOT / "run.py")]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    own = environment(GOFER_STORE="sqlite:gofer.db", GOFER_PORT=str(port))
+    with subprocess.Popen(shell, env=own, cwd=tmp_path) as process:
+        try:
+            eventually(lambda: _answers(port), LIMIT)
+            links = [Path(f"/proc/{process.pid}/fd/{number}").readlink() for number in range(3)]
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(LIMIT) == 0
+        finally:
+            process.kill()
+    assert links == [Path(os.devnull)] * 3
+
+
+def _answers(port: int) -> bool:
+    try:
+        with Conversation(port) as client:
+            return client.ask("GET", "/ready").status == 200
+    except (OSError, EOFError):
+        return False
+
+
+def test_a_new_key_is_the_first_line_although_standard_error_is_closed(tmp_path: Path) -> None:
+    command = ["sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, str(ROOT / "run.py"), "keys", "new"]
+    command += ["--name", "deploy", "--scopes", "read"]
+    done = subprocess.run(command, env=environment(), cwd=tmp_path, stdout=subprocess.PIPE, check=False)
+    assert done.returncode == 0
+    assert done.stdout.startswith(b"gofer_")
+
+
 def test_what_handlers_print_is_there_although_the_process_ends_at_once(tmp_path: Path) -> None:
     (tmp_path / "talker.py").write_text(
         textwrap.dedent(

@@ -32,6 +32,8 @@ def test_a_job_calls_what_the_settings_allow(start: Callable[..., Service], targ
     job = service.wait_for_end(service.post("/jobs", submission, traceparent=TRACEPARENT).json["id"])
 
     assert (job["status"], job["result"]["body"], job["result"]["truncated"]) == ("completed", "x" * 10, True)
+    bare = service.get(f"/jobs/{job['id']}/result")
+    assert (bare.body, bare.headers["Gofer-Truncated"]) == (b"x" * 10, "true")
     headers = target.requests[0].headers
     assert headers["user-agent"] == f"gofer/{VERSION}"
     assert headers["idempotency-key"] == headers["gofer-job-id"] == job["id"]

@@ -49,6 +49,7 @@ class HttpJobs:
             payload_type=HttpCall,
             example={"url": "https://example.com/"},
             bare=_bare,
+            is_truncated=_is_truncated,
         )
 
     def close(self) -> None:
@@ -145,6 +146,7 @@ def _reason(error: Exception) -> str:
 
 class _Body(msgspec.Struct):
     body: msgspec.Raw
+    truncated: bool = False
 
 
 def _bare(result: msgspec.Raw) -> str | msgspec.Raw:
@@ -153,3 +155,7 @@ def _bare(result: msgspec.Raw) -> str | msgspec.Raw:
     if bytes(body) == b"null":
         return ""
     return msgspec.json.decode(body, type=str) if bytes(body).startswith(b'"') else body
+
+
+def _is_truncated(result: msgspec.Raw) -> bool:
+    return msgspec.json.decode(result, type=_Body).truncated
