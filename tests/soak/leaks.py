@@ -28,8 +28,6 @@ Job = dict[str, object]
 _CLIENTS = 10
 #: A handler that outlives its time, so that its thread is abandoned for a second: rests take longer with it.
 _DEAF: Job = {"type": "soak-deaf", "payload": 6.0, "timeout": 0.5}
-#: Bytes that a request's body may have.
-_MAX_BODY = 1 << 20
 #: Seconds of work between two looks, in a long run.
 _STRETCH = 20.0
 
@@ -54,11 +52,8 @@ class Churn:
             *[self._submit_and_wait] * 4,
             *[self._submit_batch] * 3,
             *[self._submit_special] * 4,
-            *[self._submit_again] * 3,
-            *[self._submit_too_much] * 2,
             *[self._cancel_and_retry] * 4,
             *[self._delete] * 4,
-            *[self._pause_and_resume] * 2,
             *[self._list] * 2,
             *[self._follow] * 2,
             *[self._be_refused] * 4,
@@ -111,26 +106,6 @@ class Churn:
         weighted += [(10, job) for job in self._more]
         weights, jobs = zip(*weighted, strict=True)
         self._send("POST", "/jobs", {**self._rng.choices(jobs, weights)[0], "max_attempts": 1})
-
-    def _submit_again(self) -> None:
-        """With a key, which another submission cannot have then."""
-        key = f"{self._rng.getrandbits(64):x}"
-        first = self._submissions.draw(self._rng)
-        answers = [self._connection.request("POST", "/jobs", job, {"Idempotency-Key": key}) for job in (first, first)]
-        assert [answer.status for answer in answers] == [201, 200], answers
-        other = {**first, "tags": ["other"]}
-        assert self._send("POST", "/jobs", other, **{"Idempotency-Key": key})["status"] == 422
-
-    def _submit_too_much(self) -> None:
-        """By a little, which is read and then refused, or by more, which is never kept."""
-        size = self._rng.choice([_MAX_BODY + 1, 2 * _MAX_BODY])
-        assert self._send("POST", "/jobs", {"type": "soak", "payload": "x" * size})["status"] == 413
-
-    def _pause_and_resume(self) -> None:
-        queue = self._rng.choice(["default", "isolated"])
-        self._send("POST", f"/queues/{queue}/pause")
-        self._submit()
-        self._send("POST", f"/queues/{queue}/resume")
 
     def _cancel_and_retry(self) -> None:
         job_id = self._submit()
