@@ -75,6 +75,8 @@ def _fill_standard_streams() -> None:
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
+    if sys.stderr is None:  # Or what is for it would be printed to standard output, a new key's label before the key.
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115  # a descriptor, for the whole process
 
 
 def _start(*, check_only: bool) -> int:
@@ -111,8 +113,7 @@ def _make_key(options: argparse.Namespace) -> int:
     except GoferError as error:
         _complain(error)
         return CANNOT_START
-    if sys.stderr:  # Else it would be printed in the place of the key.
-        print(new_key.LABEL, file=sys.stderr)
+    print(new_key.LABEL, file=sys.stderr)
     # In one piece: who takes the first line alone does not wait for the second.
     sys.stdout.write(lines + "\n")
     return 0
@@ -129,8 +130,7 @@ def _check_health() -> int:
 
 def _complain(error: GoferError) -> None:
     for line in str(error).splitlines():
-        if sys.stderr:
-            print(f"gofer: {line}", file=sys.stderr)
+        print(f"gofer: {line}", file=sys.stderr)
 
 
 def _gate(settings: Config) -> Gate | None:
@@ -146,9 +146,8 @@ def _serve(settings: Config, registry: Registry, gate: Gate | None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # What handlers print is not to be lost with a process that ends at once.
         sys.stdout.reconfigure(line_buffering=True)
-    if sys.stderr:
-        # A handler that crashes the interpreter is found in the log by its lines.
-        faulthandler.enable(all_threads=False)
+    # A handler that crashes the interpreter is found in the log by its lines.
+    faulthandler.enable(all_threads=False)
     clock, rng = SystemClock(), random.Random()
     # The port first: a second start by mistake ends here, before it has touched the store.
     with (

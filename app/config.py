@@ -112,20 +112,27 @@ _KEPT = MappingProxyType({JobStatus.COMPLETED: "7d", JobStatus.CANCELLED: "7d", 
 
 def _retention(text: str) -> Mapping[JobStatus, float]:
     """Seconds by final status; a status that is missing is kept for ever."""
-    given: dict[str, str] = {}
-    for item in _items(text):
+    items = _items(text)
+    if len(items) == 1 and "=" not in items[0]:
+        chosen = dict.fromkeys(_KEPT, items[0])
+    else:
+        chosen = {**_KEPT, **_by_status(items)}
+    times = {status: _kept_for(duration) for status, duration in chosen.items()}
+    return MappingProxyType({status: time for status, time in times.items() if time > 0})
+
+
+def _by_status(items: Iterable[str]) -> Mapping[JobStatus, str]:
+    given: dict[JobStatus, str] = {}
+    for item in items:
         name, equals, duration = (part.strip() for part in item.partition("="))
-        if equals and name not in list(_KEPT):
+        if not equals:
+            raise ValueError(f"must be one time for all or times by status, not {item!r} beside others")
+        if name not in list(_KEPT):
             raise ValueError(f"must name {', '.join(_KEPT)}, not {name!r}")
         if name in given:
             raise ValueError(f"names {name} twice")
-        given[name] = duration if equals else item
-    alone = [name for name in given if name not in list(_KEPT)]
-    if alone and len(given) > 1:
-        raise ValueError(f"must be one time for all or times by status, not {alone[0]!r} beside others")
-    chosen = {status: alone[0] if alone else given.get(status, usual) for status, usual in _KEPT.items()}
-    times = {status: _kept_for(duration) for status, duration in chosen.items()}
-    return MappingProxyType({status: time for status, time in times.items() if time > 0})
+        given[JobStatus(name)] = duration
+    return given
 
 
 def _kept_for(duration: str) -> float:

@@ -32,6 +32,17 @@ class FaultyStore:
             actions = self._after if after else self._before
             actions.setdefault(operation, []).extend([action] * times)
 
+    def hold(self, operation: str, *, after: bool = False) -> tuple[threading.Event, threading.Event]:
+        """Keep the next call of an operation, before or after it is done: the events of its coming and its going on."""
+        came, go_on = threading.Event(), threading.Event()
+
+        def wait() -> None:
+            came.set()
+            assert go_on.wait(5)
+
+        self.run(operation, wait, after=after)
+        return came, go_on
+
     def is_waiting(self, operation: str) -> bool:
         """Whether something is still to be run before or after an operation."""
         with self._lock:

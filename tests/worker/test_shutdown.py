@@ -123,13 +123,7 @@ def test_a_job_that_does_not_listen_is_put_back_and_its_thread_left(
 
 def test_a_job_that_begins_after_everybody_was_told_is_told_too(new_harness: NewHarness, faulty: FaultyStore) -> None:
     made = new_harness(faulty, shutdown_timeout=0.02).start()
-    claiming, go_on = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        claiming.set()
-        assert go_on.wait(5)
-
-    faulty.run("claim_job", hold)
+    claiming, go_on = faulty.hold("claim_job")
     job_id = made.submit("sleep", 60)
     assert claiming.wait(5)
     threading.Timer(0.1, go_on.set).start()
@@ -193,13 +187,7 @@ def test_hung_jobs_do_not_each_wait_for_a_store_that_does_not_answer(
 
 def test_no_handler_is_called_for_a_job_that_is_claimed_too_late(new_harness: NewHarness, faulty: FaultyStore) -> None:
     made = new_harness(faulty, shutdown_timeout=0).start()
-    claimed, go_on = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        claimed.set()
-        assert go_on.wait(5)
-
-    faulty.run("claim_job", hold, after=True)
+    claimed, go_on = faulty.hold("claim_job", after=True)
     job_id = made.submit("gate")
     assert claimed.wait(5)
     threading.Timer(0.1, go_on.set).start()
@@ -215,13 +203,7 @@ def test_what_a_submission_holds_when_all_is_over_is_given_back_at_once(
 ) -> None:
     made = new_harness(faulty).start()
     made.final(made.submit())  # The queue has been fed, so that submissions reserve.
-    reserved, go_on = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        reserved.set()
-        assert go_on.wait(5)
-
-    faulty.run("create_jobs", hold, after=True)
+    reserved, go_on = faulty.hold("create_jobs", after=True)
     if release_fails:
         faulty.fail("release_jobs", StoreUnavailable("the disk is on fire"))
     with ThreadPoolExecutor(1) as client:
