@@ -1,6 +1,7 @@
 """One connection, shared by the loop and the threads: how its requests take turns, and how it ends."""
 
 import contextlib
+import logging
 import random
 import socket
 import struct
@@ -73,7 +74,9 @@ def serve(application: Application, clock: Any) -> HttpServer:
 
 
 @pytest.fixture
-def server(application: Application) -> Iterator[HttpServer]:
+def server(application: Application, monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpServer]:
+    # As in the program: it warns of every request that finds no thread idle.
+    monkeypatch.setattr(logging.getLogger("waitress.queue"), "disabled", True)
     server = serve(application, SystemClock())
     server.start()
     yield server
